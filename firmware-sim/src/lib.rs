@@ -1,0 +1,2 @@
+//! A simulated racing car.
+#![cfg_attr(not(feature = "std"), no_std)]

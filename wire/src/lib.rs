@@ -1,0 +1,2 @@
+//! The frame protocol.
+#![no_std]
