@@ -1,0 +1,84 @@
+//! Every bound of the agent, with its arithmetic. What a user may set is in the modules' configurations;
+//! its default and its upper bound stand here.
+//!
+//! Memory, by the sum of the queues (the resident aim is 100 MiB at the `wide` tier):
+//! `RAW 8 + ITEMS 8 + FLUSHES 8 + PENDING 24 + in flight 8 = 56 MiB` at worst, with every queue full.
+
+/// One MiB in bytes.
+pub const MIB: usize = 1 << 20;
+
+/// Sources a configuration may name.
+pub const SOURCES_MAX: usize = 64;
+/// Devices the agent follows at once, over all sources: 24 cars × 10 devices.
+pub const DEVICES_MAX: usize = 256;
+/// Channels of one device: the wire's ids are u16, real cars have below 1,000.
+pub const CHANNELS_PER_DEVICE_MAX: usize = 4_096;
+
+/// Raw messages between a source and decode: 2,444 frames/s (`f1`) × 0.4 s.
+pub const RAW_ITEMS_MAX: usize = 1_024;
+/// Their bytes.
+pub const RAW_BYTES_MAX: usize = 8 * MIB;
+/// Bytes that a serial source reads at once: 40 ms at 1 Mbaud.
+pub const SERIAL_READ_BYTES: usize = 4_096;
+/// Decoded items between decode and preprocess, and between preprocess and chunk.
+pub const ITEMS_MAX: usize = 1_024;
+/// Their bytes.
+pub const ITEMS_BYTES_MAX: usize = 8 * MIB;
+/// Flushes between chunk and delivery.
+pub const FLUSHES_MAX: usize = 256;
+/// Their bytes.
+pub const FLUSHES_BYTES_MAX: usize = 8 * MIB;
+
+/// MQTT packets: a wire frame is at most 4 KiB, a JSON message with 782 channels about 32 KiB.
+pub const MQTT_PACKET_BYTES_MAX: u32 = 256 * 1024;
+/// Default of `receive_maximum`: with 4 KiB frames 16 MiB are unacknowledged at worst.
+pub const MQTT_RECEIVE_MAXIMUM: u16 = 4_096;
+
+/// Frames held for an unknown catalogue, per device: 2,444 frames/s × one Describe interval of 2 s.
+pub const HELD_FRAMES_MAX: usize = 4_096;
+/// Their bytes, per device.
+pub const HELD_BYTES_MAX: usize = 4 * MIB;
+/// Frames whose sequence is remembered per device for telling repetitions: 26 s of `f1`.
+pub const SEQUENCE_WINDOW: u32 = 65_536;
+/// JSON messages whose content is remembered per source.
+pub const CONTENT_WINDOW: usize = 65_536;
+
+/// Samples of one chunk: 1 s of 65 kHz.
+pub const CHUNK_SAMPLES_MAX: usize = 65_536;
+/// Device time of one chunk, µs.
+pub const CHUNK_SPAN_US: i64 = 1_000_000;
+/// Bytes of one flush: 300 channels × 733 samples × 2 B = 430 KiB is `f1` at 200 ms; a write is a
+/// single mutation, and Cassandra's bound is 16 MiB.
+pub const FLUSH_BYTES_MAX: usize = 2 * MIB;
+const _: () = assert!(FLUSH_BYTES_MAX * 4 <= 16 * MIB);
+
+/// Rows of one partition in the store, aimed at.
+pub const PARTITION_ROWS_MAX: u64 = 100_000;
+/// Bytes of one partition in the store, aimed at.
+pub const PARTITION_BYTES_MAX: u64 = 100_000_000;
+
+/// Flushes waiting in delivery for a store that lags, until D: 10 devices × 5/s × 5 s.
+pub const PENDING_FLUSHES_MAX: usize = 1_024;
+/// Their bytes: the `f1` tier's 2.2 MB/s × 10 s.
+pub const PENDING_BYTES_MAX: usize = 24 * MIB;
+/// Writes in flight to the store: live and backlog together.
+pub const WRITES_IN_FLIGHT_MAX: usize = 16;
+/// Of these, what the backlog may take while live data waits.
+pub const BACKLOG_WRITES_MAX: usize = 4;
+const _: () = assert!(BACKLOG_WRITES_MAX < WRITES_IN_FLIGHT_MAX);
+// Fewer than the 1,024 orphans at which the driver gives a connection up.
+const _: () = assert!(WRITES_IN_FLIGHT_MAX < 1_024);
+/// Bytes of one record in the spill, above which it is damage.
+pub const SPILL_RECORD_BYTES_MAX: usize = 16 * MIB;
+const _: () = assert!(FLUSH_BYTES_MAX < SPILL_RECORD_BYTES_MAX);
+
+/// Channels that the live board follows; more are counted, not shown.
+pub const LIVE_CHANNELS_MAX: usize = 2_048;
+/// Width of a bin of the live board, µs.
+pub const LIVE_BIN_US: i64 = 100_000;
+/// Bins kept per channel: 30 s. 2,048 channels × 300 × 24 B = 14 MiB at worst; `wide`: 5.4 MiB.
+pub const LIVE_BINS_MAX: usize = 300;
+/// Clients of the live stream at once.
+pub const LIVE_CLIENTS_MAX: usize = 32;
+/// Log lines a second of one kind; the rest are counted.
+pub const LOG_LINES_PER_SECOND_MAX: u32 = 5;

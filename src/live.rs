@@ -1,0 +1,226 @@
+//! The live board: the last values and the last 30 s of every channel, for whoever looks on.
+//!
+//! The chunk stage posts a column once per flush, never per sample; the monitor reads copies. Bins are by
+//! source time, [`LIVE_BIN_US`] wide, with the smallest and largest value in each.
+//!
+//! Bounded by [`LIVE_CHANNELS_MAX`] channels × [`LIVE_BINS_MAX`] bins. Deliberately absent: history beyond
+//! that, which is the store's affair, and any sender into the pipeline.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::limits::{LIVE_BIN_US, LIVE_BINS_MAX, LIVE_CHANNELS_MAX};
+use crate::sample::{ChannelMeta, Name, Quality};
+
+/// Smallest and largest value within one bin of source time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bin {
+    /// Start of the bin, UTC µs.
+    pub t_us: i64,
+    /// Smallest value.
+    pub min: f64,
+    /// Largest value.
+    pub max: f64,
+    /// The board's revision when the bin last changed.
+    pub revision: u64,
+}
+
+/// A channel as the board knows it.
+#[derive(Debug, Clone)]
+pub struct LiveChannel {
+    /// The car.
+    pub car: Name,
+    /// The device.
+    pub device: Name,
+    /// What the device says of it.
+    pub meta: Arc<ChannelMeta>,
+    /// UTC of the latest sample, µs.
+    pub t_us: i64,
+    /// Its value.
+    pub value: f64,
+    /// Its flags.
+    pub quality: Quality,
+    /// When the agent posted it.
+    pub posted_at: Instant,
+    /// Samples seen in this run.
+    pub samples: u64,
+}
+
+struct Entry {
+    channel: LiveChannel,
+    bins: VecDeque<Bin>,
+}
+
+#[derive(Default)]
+struct State {
+    channels: BTreeMap<String, Entry>,
+    revision: u64,
+    unshown: u64,
+}
+
+/// The board. Shared; its lock is held for one column or one copy.
+#[derive(Default)]
+pub struct LiveBoard {
+    state: Mutex<State>,
+}
+
+/// The key of a channel on the board and in the API: `car/device/channel`.
+#[must_use]
+pub fn live_key(car: &str, device: &str, channel: &str) -> String {
+    format!("{car}/{device}/{channel}")
+}
+
+impl LiveBoard {
+    /// An empty board.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Posts samples of one channel as (UTC µs, physical value, flags), oldest first.
+    pub fn post(
+        &self,
+        car: &Name,
+        device: &Name,
+        meta: &Arc<ChannelMeta>,
+        now: Instant,
+        samples: impl Iterator<Item = (i64, f64, Quality)>,
+    ) {
+        let key = live_key(car, device, &meta.name);
+        let mut state = self.lock();
+        state.revision += 1;
+        let revision = state.revision;
+        if !state.channels.contains_key(&key) {
+            if state.channels.len() >= LIVE_CHANNELS_MAX {
+                state.unshown += 1;
+                return;
+            }
+            let channel = LiveChannel {
+                car: car.clone(),
+                device: device.clone(),
+                meta: meta.clone(),
+                t_us: i64::MIN,
+                value: f64::NAN,
+                quality: Quality::GOOD,
+                posted_at: now,
+                samples: 0,
+            };
+            state.channels.insert(key.clone(), Entry { channel, bins: VecDeque::new() });
+        }
+        let Some(entry) = state.channels.get_mut(&key) else { return };
+        entry.channel.meta = meta.clone();
+        for (t_us, value, quality) in samples {
+            entry.channel.samples += 1;
+            entry.channel.posted_at = now;
+            if t_us >= entry.channel.t_us {
+                (entry.channel.t_us, entry.channel.value, entry.channel.quality) = (t_us, value, quality);
+            }
+            if value.is_finite() {
+                entry.bin(t_us, value, revision);
+            }
+        }
+    }
+
+    /// Copies of all channels, by key.
+    #[must_use]
+    pub fn channels(&self) -> Vec<(String, LiveChannel)> {
+        self.lock().channels.iter().map(|(key, entry)| (key.clone(), entry.channel.clone())).collect()
+    }
+
+    /// How many channels it follows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().channels.len()
+    }
+
+    /// Whether it follows none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bins of `key` that changed after revision `after`, and the revision to ask with next time.
+    #[must_use]
+    pub fn bins_since(&self, key: &str, after: u64) -> (Vec<Bin>, u64) {
+        let state = self.lock();
+        let bins = state
+            .channels
+            .get(key)
+            .map_or_else(Vec::new, |entry| entry.bins.iter().filter(|bin| bin.revision > after).copied().collect());
+        (bins, state.revision)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn bin(&mut self, t_us: i64, value: f64, revision: u64) {
+        let start = t_us.div_euclid(LIVE_BIN_US) * LIVE_BIN_US;
+        let place = self.bins.iter().rposition(|bin| bin.t_us <= start);
+        if let Some(index) = place.filter(|&index| self.bins[index].t_us == start) {
+            let bin = &mut self.bins[index];
+            (bin.min, bin.max, bin.revision) = (bin.min.min(value), bin.max.max(value), revision);
+            return;
+        }
+        let full = self.bins.len() >= LIVE_BINS_MAX;
+        let index = place.map_or(0, |index| index + 1);
+        if full && index == 0 {
+            return; // older than everything shown
+        }
+        self.bins.insert(index, Bin { t_us: start, min: value, max: value, revision });
+        if full {
+            self.bins.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{Scaling, ValueKind};
+
+    fn meta() -> Arc<ChannelMeta> {
+        let (name, unit) = ("a".into(), "V".into());
+        Arc::new(ChannelMeta { name, unit, kind: ValueKind::F32, scaling: Scaling::IDENTITY, rate_mhz: 0 })
+    }
+
+    fn post(board: &LiveBoard, samples: &[(i64, f64)]) {
+        let samples = samples.iter().map(|&(t, v)| (t, v, Quality::GOOD));
+        board.post(&"44".into(), &"ecu".into(), &meta(), Instant::now(), samples);
+    }
+
+    #[test]
+    fn bins_hold_extremes_by_source_time_and_come_again_when_they_grow() {
+        let board = LiveBoard::new();
+        post(&board, &[(0, 1.0), (50_000, 3.0), (100_000, 2.0)]);
+        let (bins, revision) = board.bins_since("44/ecu/a", 0);
+        assert_eq!(
+            bins.iter().map(|b| (b.t_us, b.min, b.max)).collect::<Vec<_>>(),
+            [(0, 1.0, 3.0), (100_000, 2.0, 2.0)]
+        );
+        post(&board, &[(150_000, -1.0)]);
+        let (bins, _) = board.bins_since("44/ecu/a", revision);
+        assert_eq!(bins.iter().map(|b| (b.t_us, b.min, b.max)).collect::<Vec<_>>(), [(100_000, -1.0, 2.0)]);
+    }
+
+    #[test]
+    fn a_late_sample_fills_in_behind_and_does_not_become_the_last_value() {
+        let board = LiveBoard::new();
+        post(&board, &[(500_000, 5.0)]);
+        post(&board, &[(100_000, 1.0)]);
+        assert_eq!(board.channels()[0].1.value, 5.0);
+        assert_eq!(board.bins_since("44/ecu/a", 0).0[0].t_us, 100_000);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let board = LiveBoard::new();
+        for bin in 0..LIVE_BINS_MAX as i64 + 50 {
+            post(&board, &[(bin * LIVE_BIN_US, 0.0)]);
+        }
+        assert_eq!(board.bins_since("44/ecu/a", 0).0.len(), LIVE_BINS_MAX);
+    }
+}

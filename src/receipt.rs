@@ -1,0 +1,219 @@
+//! How the end of a frame's way is told back to where it came from.
+//!
+//! A [`Receipt`] belongs to one frame (one MQTT message). Each thing made from the frame holds a share of
+//! it; it fires when every share is [settled](Receipt::settle): stored, synced to the spill or the
+//! quarantine, or dropped by a named policy and counted. A share that is merely dropped (a bug, or a
+//! shutdown) makes the receipt *void*: it never fires, so the broker keeps the message and sends it again.
+//!
+//! A repeated message joins the receipt of its original through a [`ReceiptWatch`] and is never
+//! acknowledged by itself, else a crash between the two would lose both.
+//!
+//! Deliberately absent: the order of acknowledgements, which is the source's affair.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::ledger::Tally;
+
+type OnSettled = Box<dyn FnOnce() + Send>;
+
+const OPEN: u8 = 0;
+const SETTLED: u8 = 1;
+const VOID: u8 = 2;
+
+struct Inner {
+    void: AtomicBool,
+    outcome: Arc<AtomicU8>,
+    on_settled: Mutex<Option<OnSettled>>,
+    joined: Mutex<Vec<Receipt>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let joined = std::mem::take(self.joined.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if *self.void.get_mut() {
+            self.outcome.store(VOID, Ordering::Release);
+            return;
+        }
+        self.outcome.store(SETTLED, Ordering::Release);
+        if let Some(fire) = self.on_settled.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            fire();
+        }
+        joined.into_iter().for_each(Receipt::settle);
+    }
+}
+
+/// One share in a frame's receipt. Clone it for each part made from the frame; settle each clone.
+#[derive(Clone, Default)]
+#[must_use = "a receipt that is dropped unsettled is void: the message will come again"]
+pub struct Receipt {
+    inner: Option<Arc<Inner>>,
+    settled: bool,
+}
+
+impl Receipt {
+    /// A receipt that calls `on_settled` once all shares are settled. The call comes from whichever task
+    /// settles last: it must be short and must not block.
+    pub fn new(on_settled: impl FnOnce() + Send + 'static) -> Self {
+        let inner = Inner {
+            void: AtomicBool::new(false),
+            outcome: Arc::new(AtomicU8::new(OPEN)),
+            on_settled: Mutex::new(Some(Box::new(on_settled))),
+            joined: Mutex::default(),
+        };
+        Self { inner: Some(Arc::new(inner)), settled: false }
+    }
+
+    /// For sources that cannot acknowledge, such as a serial port.
+    pub const fn none() -> Self {
+        Self { inner: None, settled: false }
+    }
+
+    /// This share is settled.
+    pub fn settle(mut self) {
+        self.settled = true;
+    }
+
+    /// A way to join this receipt later, which does not keep it from firing.
+    #[must_use]
+    pub fn watch(&self) -> ReceiptWatch {
+        match &self.inner {
+            Some(inner) => ReceiptWatch { inner: Arc::downgrade(inner), outcome: Some(inner.outcome.clone()) },
+            None => ReceiptWatch { inner: Weak::new(), outcome: None },
+        }
+    }
+
+    /// Whether two shares belong to the same frame.
+    #[must_use]
+    pub fn same_frame(&self, other: &Self) -> bool {
+        match (&self.inner, &other.inner) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
+    /// Whether anybody waits for it.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.inner.is_none()
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if let (false, Some(inner)) = (self.settled, &self.inner) {
+            inner.void.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl std::fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.inner.is_some() { "Receipt" } else { "Receipt(none)" })
+    }
+}
+
+/// Remembers a frame's receipt so that a repetition of the frame can join it.
+#[derive(Clone)]
+pub struct ReceiptWatch {
+    inner: Weak<Inner>,
+    outcome: Option<Arc<AtomicU8>>,
+}
+
+impl ReceiptWatch {
+    /// Lets `repeat` settle when the original does, at once if it has.
+    ///
+    /// # Errors
+    /// Gives `repeat` back if the original became void: the repetition then counts as the original.
+    pub fn join(&self, repeat: Receipt) -> Result<(), Receipt> {
+        if let Some(inner) = self.inner.upgrade() {
+            if inner.void.load(Ordering::Acquire) {
+                return Err(repeat);
+            }
+            inner.joined.lock().unwrap_or_else(PoisonError::into_inner).push(repeat);
+            return Ok(());
+        }
+        match &self.outcome {
+            Some(outcome) if outcome.load(Ordering::Acquire) == VOID => Err(repeat),
+            _ => {
+                repeat.settle();
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the original is still on its way.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.inner.strong_count() > 0
+    }
+}
+
+/// What travels with samples: the frame's receipt, and their place in the ledger.
+#[derive(Debug)]
+pub struct Custody {
+    /// The frame's receipt.
+    pub receipt: Receipt,
+    /// The samples, in flight.
+    pub tally: Tally,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    fn counted() -> (Receipt, Arc<AtomicUsize>) {
+        let fired = Arc::new(AtomicUsize::new(0));
+        let count = fired.clone();
+        (
+            Receipt::new(move || {
+                count.fetch_add(1, Ordering::SeqCst);
+            }),
+            fired,
+        )
+    }
+
+    #[test]
+    fn fires_once_when_the_last_share_is_settled() {
+        let (receipt, fired) = counted();
+        let share = receipt.clone();
+        receipt.settle();
+        assert_eq!(fired.load(Ordering::SeqCst), 0);
+        share.settle();
+        assert_eq!(fired.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_share_dropped_unsettled_voids_the_receipt() {
+        let (receipt, fired) = counted();
+        drop(receipt.clone());
+        receipt.settle();
+        assert_eq!(fired.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_repetition_settles_with_its_original_and_never_before() {
+        let (original, first) = counted();
+        let (repeat, second) = counted();
+        let watch = original.watch();
+        assert!(watch.join(repeat).is_ok());
+        assert_eq!(second.load(Ordering::SeqCst), 0);
+        original.settle();
+        assert_eq!((first.load(Ordering::SeqCst), second.load(Ordering::SeqCst)), (1, 1));
+        let (late, third) = counted();
+        assert!(watch.join(late).is_ok());
+        assert_eq!(third.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_repetition_of_a_void_original_counts_as_the_original() {
+        let (original, _) = counted();
+        let watch = original.watch();
+        drop(original);
+        let (repeat, fired) = counted();
+        let Err(repeat) = watch.join(repeat) else { panic!("joined a void receipt") };
+        repeat.settle();
+        assert_eq!(fired.load(Ordering::SeqCst), 1);
+    }
+}

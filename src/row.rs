@@ -1,0 +1,323 @@
+//! What the store holds: the rows that `chunk` makes, `store` writes and `export` reads.
+//!
+//! Rows are immutable and their keys are settled before they leave memory, so writing one again is
+//! harmless. All times called `t…` are UTC µs; `d…` are device times in µs.
+//!
+//! [`Rows::encode`] is the form in which rows lie in the spill: a version byte, then bincode. A row keeps
+//! its `writer` and `seq` there, so that a later process writes the same key.
+//!
+//! Deliberately absent: any store's types, and the format of `data` (see `chunk::codec`).
+
+use bincode::{Decode, Encode};
+
+/// Version of [`Rows::encode`].
+const ROWS_VERSION: u8 = 1;
+/// One day in µs.
+pub const DAY_US: i64 = 86_400_000_000;
+/// The layout of chunk rows in [`ExtentRow::layout`].
+pub const LAYOUT_CHUNKS: &str = "chunks";
+
+/// The UTC day of `t_us`, in days since 1970.
+#[must_use]
+pub const fn day_of(t_us: i64) -> i32 {
+    // Within ±2^31 days of 1970 for every i64 of µs: 2^63 / 86.4e9 < 2^27.
+    t_us.div_euclid(DAY_US) as i32
+}
+
+/// One channel's samples of one flush: at most a second, one row.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct ChunkRow {
+    /// Partition: the car.
+    pub car: String,
+    /// Partition: the device.
+    pub device: String,
+    /// Partition: start of the bucket, UTC µs.
+    pub bucket: i64,
+    /// Key: the channel.
+    pub channel: String,
+    /// Key: UTC of the first sample, µs, as placed at the time of writing.
+    pub t0: i64,
+    /// Key: 128 random bits of the process that made the row.
+    pub writer: [u8; 16],
+    /// Key: counts the rows of that process from 0.
+    pub seq: i64,
+    /// The device's start.
+    pub boot: i64,
+    /// Device time of the first sample, µs.
+    pub d0: i64,
+    /// UTC of the last sample, µs.
+    pub t1: i64,
+    /// How many samples.
+    pub n: i32,
+    /// Smallest physical value that is a number.
+    pub v_min: Option<f64>,
+    /// Largest.
+    pub v_max: Option<f64>,
+    /// Arithmetic mean of the values that are numbers.
+    pub v_mean: Option<f64>,
+    /// Last value that is a number.
+    pub v_last: Option<f64>,
+    /// Quality flags of all samples, or-ed.
+    pub quality: i32,
+    /// Format of `data`: 0 plain little-endian.
+    pub codec: i8,
+    /// Every sample, with its flags.
+    pub data: Vec<u8>,
+}
+
+/// Which partitions exist. A reader starts here and never scans.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct ExtentRow {
+    /// Partition: the car.
+    pub car: String,
+    /// Partition: UTC days since 1970 of the bucket's start.
+    pub day: i32,
+    /// Key: [`LAYOUT_CHUNKS`].
+    pub layout: String,
+    /// Key: the device.
+    pub device: String,
+    /// Key: the channel, empty for layouts whose partitions hold all channels of a device.
+    pub channel: String,
+    /// Key: start of the bucket, UTC µs.
+    pub bucket: i64,
+    /// Length of the bucket, µs.
+    pub length_us: i64,
+}
+
+/// What a device said of a channel, from `since` on.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct ChannelRow {
+    /// Partition: the car.
+    pub car: String,
+    /// Key: the device.
+    pub device: String,
+    /// Key: the channel.
+    pub channel: String,
+    /// Key: UTC µs from which it holds.
+    pub since: i64,
+    /// The unit's symbol.
+    pub unit: String,
+    /// `raw` (a device's fact) or `derived`.
+    pub kind: String,
+    /// `i16`, `i32`, `f32`, `f64`.
+    pub value_kind: String,
+    /// Physical = raw × scale + offset.
+    pub scale: f64,
+    /// See `scale`.
+    pub offset: f64,
+    /// Samples a second in millihertz, 0 if irregular.
+    pub rate_mhz: i64,
+}
+
+/// How a device's own time maps to UTC: `utc = device time + offset_us`, from `from_us` on.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ClockRow {
+    /// Partition: the car.
+    pub car: String,
+    /// Key: the device.
+    pub device: String,
+    /// Key: the device's start.
+    pub boot: i64,
+    /// Key: device time from which it holds, µs.
+    pub from_us: i64,
+    /// Add this to a device time to get UTC µs.
+    pub offset_us: i64,
+    /// The gateway's clock was not known to be right when this was written.
+    pub provisional: bool,
+}
+
+/// A lap, a session, a marker, a text.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct EventRow {
+    /// Partition: the car.
+    pub car: String,
+    /// Partition: UTC days since 1970.
+    pub day: i32,
+    /// Key: UTC µs.
+    pub t: i64,
+    /// Key: the device.
+    pub device: String,
+    /// Key: the device's start.
+    pub boot: i64,
+    /// Key: the frame's sequence.
+    pub sequence: i64,
+    /// Device time, µs.
+    pub d: i64,
+    /// `lap`, `session`, `marker`, `text`, `device_dropped`, `frames_lost`.
+    pub kind: String,
+    /// Lap or session number, or a count.
+    pub number: i64,
+    /// Free text.
+    pub text: String,
+}
+
+/// A session of a car.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SessionRow {
+    /// Partition: the car.
+    pub car: String,
+    /// Key: UTC µs of its start.
+    pub start: i64,
+    /// Its number as the device counts.
+    pub number: i64,
+    /// Its name.
+    pub name: String,
+}
+
+/// An agent's heartbeat.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct AgentRow {
+    /// Partition: the car.
+    pub car: String,
+    /// Key: the agent's id.
+    pub agent: String,
+    /// UTC µs of the heartbeat.
+    pub at_us: i64,
+    /// The program's version.
+    pub version: String,
+    /// Samples on their way through memory.
+    pub in_flight: i64,
+    /// Samples in the spill.
+    pub backlog: i64,
+    /// Samples stored by this run.
+    pub stored: i64,
+    /// `direct`, `spilling`, `draining`.
+    pub mode: String,
+}
+
+/// What is written together. Its chunks are of one partition and become one atomic write.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub struct Rows {
+    /// Written before the chunks.
+    pub extents: Vec<ExtentRow>,
+    /// One partition's chunks.
+    pub chunks: Vec<ChunkRow>,
+    /// Catalogue entries that are new.
+    pub channels: Vec<ChannelRow>,
+    /// Clock mappings that are new.
+    pub clocks: Vec<ClockRow>,
+    /// Events.
+    pub events: Vec<EventRow>,
+    /// Sessions.
+    pub sessions: Vec<SessionRow>,
+}
+
+/// Why bytes are not [`Rows`].
+#[derive(Debug, thiserror::Error)]
+pub enum RowsError {
+    /// Made by a version that this program does not know.
+    #[error("rows of version {0}, this program knows {ROWS_VERSION}: use the version that wrote them, or newer")]
+    Version(u8),
+    /// Not in the format.
+    #[error("rows are damaged: {0}")]
+    Damaged(String),
+}
+
+impl Rows {
+    /// How many rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.extents.len()
+            + self.chunks.len()
+            + self.channels.len()
+            + self.clocks.len()
+            + self.events.len()
+            + self.sessions.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Samples in its chunks.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk.n.unsigned_abs())).sum()
+    }
+
+    /// About how many bytes it takes in memory and on the wire: what bounds in bytes count.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        // 160 = fixed columns and headers of a chunk row; 128 = an average row of the other tables.
+        let chunks: usize =
+            self.chunks.iter().map(|c| 160 + c.car.len() + c.device.len() + c.channel.len() + c.data.len()).sum();
+        chunks + 128 * (self.len() - self.chunks.len())
+    }
+
+    /// The bytes for the spill.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.bytes() + 64);
+        bytes.push(ROWS_VERSION);
+        bincode::encode_into_std_write(self, &mut bytes, bincode::config::standard())
+            .expect("encoding plain data into memory cannot fail");
+        bytes
+    }
+
+    /// Rows from [`Rows::encode`]'s bytes.
+    ///
+    /// # Errors
+    /// If the version is unknown or the bytes are damaged; nothing larger than the input is allocated first.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RowsError> {
+        let (&version, body) = bytes.split_first().ok_or_else(|| RowsError::Damaged("empty".into()))?;
+        if version != ROWS_VERSION {
+            return Err(RowsError::Version(version));
+        }
+        // bincode's limit counts decoded bytes; a row never shrinks below a quarter of its decoded size.
+        let config = bincode::config::standard().with_limit::<{ 256 << 20 }>();
+        let (rows, used) =
+            bincode::decode_from_slice(body, config).map_err(|error| RowsError::Damaged(error.to_string()))?;
+        if used != body.len() {
+            return Err(RowsError::Damaged(format!("{} bytes too many", body.len() - used)));
+        }
+        Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_from_the_spill_as_they_were() {
+        let chunk = ChunkRow {
+            car: "44".into(),
+            device: "ecu".into(),
+            bucket: 60_000_000,
+            channel: "engine.rpm".into(),
+            t0: 61_000_000,
+            writer: [7; 16],
+            seq: 3,
+            boot: 9,
+            d0: 61_000_000,
+            t1: 61_100_000,
+            n: 2,
+            v_min: Some(1.5),
+            v_max: None,
+            v_mean: Some(-0.0),
+            v_last: Some(2.0),
+            quality: 1,
+            codec: 0,
+            data: vec![1, 2, 3],
+        };
+        let rows = Rows { chunks: vec![chunk], ..Rows::default() };
+        assert_eq!(Rows::decode(&rows.encode()).unwrap(), rows);
+        assert_eq!(rows.samples(), 2);
+    }
+
+    #[test]
+    fn damaged_or_unknown_rows_are_refused_with_the_reason() {
+        assert!(matches!(Rows::decode(&[]), Err(RowsError::Damaged(_))));
+        assert!(matches!(Rows::decode(&[9, 0]), Err(RowsError::Version(9))));
+        let mut bytes = Rows::default().encode();
+        bytes.push(0);
+        assert!(Rows::decode(&bytes).unwrap_err().to_string().contains("1 bytes too many"));
+    }
+
+    #[test]
+    fn days_before_1970_are_negative() {
+        assert_eq!((day_of(-1), day_of(0), day_of(DAY_US)), (-1, 0, 1));
+    }
+}
