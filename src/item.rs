@@ -1,0 +1,144 @@
+//! What moves between the stages: raw messages into decode, items out of it.
+//!
+//! Each carries what is needed to tell its end back: a [`Receipt`], and for samples their
+//! [`Custody`](crate::receipt::Custody). Deliberately absent: how any stage works.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::ledger::SourceId;
+use crate::receipt::Receipt;
+use crate::sample::{Batch, ChannelMeta, DeviceTime, Name, Origin, UnixMicros};
+
+/// Bytes as a source received them.
+#[derive(Debug)]
+pub struct RawMessage {
+    /// Which source.
+    pub source: SourceId,
+    /// What came.
+    pub body: Body,
+    /// When: deadlines count from here.
+    pub accepted_at: Instant,
+    /// The gateway's UTC then.
+    pub received: UnixMicros,
+    /// To be settled when everything made from it is.
+    pub receipt: Receipt,
+}
+
+/// What came from a source.
+#[derive(Debug)]
+pub enum Body {
+    /// A byte stream was opened anew: half a frame before it is lost.
+    Opened,
+    /// Some bytes of a stream.
+    Stream(Bytes),
+    /// One whole message.
+    Message {
+        /// Where it was published.
+        topic: Bytes,
+        /// What.
+        payload: Bytes,
+    },
+}
+
+impl RawMessage {
+    /// Its weight in a queue.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        128 + match &self.body {
+            Body::Opened => 0,
+            Body::Stream(bytes) => bytes.len(),
+            Body::Message { topic, payload } => topic.len() + payload.len(),
+        }
+    }
+}
+
+/// What decode makes of messages.
+#[derive(Debug)]
+pub enum Item {
+    /// Samples of one frame.
+    Batch(Batch),
+    /// Something that happened.
+    Event(Event),
+    /// What a device says of its channels.
+    Catalogue(Catalogue),
+    /// A message that cannot be decoded.
+    Malformed(Malformed),
+}
+
+impl Item {
+    /// Its weight in a queue: about what it takes in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            // 96: a column's head; 16 for a single explicit time and value.
+            Self::Batch(batch) => {
+                128 + batch.columns.iter().map(|c| 96 + c.values.len() * c.values.kind().bytes()).sum::<usize>()
+            }
+            Self::Event(event) => 192 + event.text.len(),
+            Self::Catalogue(catalogue) => 128 + 160 * catalogue.channels.len(),
+            Self::Malformed(malformed) => 192 + malformed.payload.len(),
+        }
+    }
+}
+
+/// Something that happened at a device's time.
+#[derive(Debug)]
+pub struct Event {
+    /// Who says so.
+    pub origin: Arc<Origin>,
+    /// When.
+    pub t: DeviceTime,
+    /// The frame's sequence.
+    pub sequence: u32,
+    /// `lap`, `session`, `marker`, `text`.
+    pub kind: &'static str,
+    /// Lap or session number.
+    pub number: i64,
+    /// Free text.
+    pub text: String,
+    /// When the agent accepted the frame.
+    pub accepted_at: Instant,
+    /// The gateway's UTC then.
+    pub received: UnixMicros,
+    /// To be settled when the event is durable.
+    pub receipt: Receipt,
+}
+
+/// A device's channels, complete.
+#[derive(Debug)]
+pub struct Catalogue {
+    /// Whose.
+    pub origin: Arc<Origin>,
+    /// The revision that frames name.
+    pub revision: u32,
+    /// Its channels, by id.
+    pub channels: Vec<Arc<ChannelMeta>>,
+    /// Its frame's time.
+    pub t: DeviceTime,
+    /// The gateway's UTC when it was complete.
+    pub received: UnixMicros,
+    /// The same.
+    pub accepted_at: Instant,
+}
+
+/// A message that cannot be decoded; it is quarantined with its reason.
+#[derive(Debug)]
+pub struct Malformed {
+    /// Through which source it came.
+    pub source: Name,
+    /// Where it was published, if anywhere.
+    pub topic: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// The message.
+    pub payload: Bytes,
+    /// When the agent accepted it.
+    pub accepted_at: Instant,
+    /// The gateway's UTC then.
+    pub received: UnixMicros,
+    /// To be settled when it is quarantined.
+    pub receipt: Receipt,
+}
