@@ -1,4 +1,5 @@
 //! Pitwire: the telemetry agent on a racing car's gateway.
+pub mod chunk;
 pub mod clock;
 pub mod ledger;
 pub mod limits;
