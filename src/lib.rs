@@ -1,9 +1,13 @@
 //! Pitwire: the telemetry agent on a racing car's gateway.
 pub mod chunk;
 pub mod clock;
+pub mod decode;
+pub mod gauges;
+pub mod item;
 pub mod ledger;
 pub mod limits;
 pub mod live;
+pub mod pipeline;
 pub mod receipt;
 pub mod row;
 pub mod sample;

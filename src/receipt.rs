@@ -142,10 +142,10 @@ impl ReceiptWatch {
         }
     }
 
-    /// Whether the original is still on its way.
+    /// Whether a repetition still has to ask: the original is on its way, or became void.
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.inner.strong_count() > 0
+    pub fn unsettled(&self) -> bool {
+        self.outcome.as_ref().is_some_and(|outcome| outcome.load(Ordering::Acquire) != SETTLED)
     }
 }
 

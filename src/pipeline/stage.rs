@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::queue::{Receiver, Sender};
 use super::add;
+use super::queue::{Receiver, Sender};
 
 /// One step of a pipeline: pure, synchronous, with state of its own.
 ///
@@ -79,10 +79,15 @@ enum Call<T> {
     Finish,
 }
 
-pub(super) async fn run<S: Stage>(mut stage: S, mut input: Receiver<S::In>, output: Sender<S::Out>, stats: Arc<StageStats>) {
+pub(super) async fn run<S: Stage>(
+    mut stage: S,
+    mut input: Receiver<S::In>,
+    output: Sender<S::Out>,
+    stats: Arc<StageStats>,
+) {
     let mut out = Vec::new();
     loop {
-        let call = next(&stage, &mut input).await;
+        let call = next(stage.deadline(), &mut input).await;
         let last = matches!(call, Call::Finish);
         if matches!(call, Call::Item(_)) {
             add(&stats.taken, 1);
@@ -109,8 +114,8 @@ pub(super) async fn run<S: Stage>(mut stage: S, mut input: Receiver<S::In>, outp
     }
 }
 
-async fn next<S: Stage>(stage: &S, input: &mut Receiver<S::In>) -> Call<S::In> {
-    let item = match stage.deadline() {
+async fn next<T>(deadline: Option<Instant>, input: &mut Receiver<T>) -> Call<T> {
+    let item = match deadline {
         None => input.recv().await,
         Some(deadline) => {
             // A deadline that has passed goes first: a flood of input must not hold back what is old.

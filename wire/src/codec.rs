@@ -13,10 +13,7 @@ use crate::limits::FRAME_BYTES_MAX;
 
 // The limit binds nothing that the slice does not bind already; it is the second line.
 const CONFIG: Configuration<LittleEndian, Fixint, Limit<FRAME_BYTES_MAX>> =
-    bincode::config::standard()
-        .with_little_endian()
-        .with_fixed_int_encoding()
-        .with_limit::<FRAME_BYTES_MAX>();
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<FRAME_BYTES_MAX>();
 
 /// Writes fields one after another into a buffer.
 pub(crate) struct Out<'b> {
@@ -36,18 +33,14 @@ impl<'b> Out<'b> {
 
     pub(crate) fn put<T: Encode>(&mut self, value: T) -> Result<(), EncodeError> {
         let free = &mut self.buffer[self.len..];
-        let n =
-            bincode::encode_into_slice(value, free, CONFIG).map_err(|_| EncodeError::BufferFull)?;
+        let n = bincode::encode_into_slice(value, free, CONFIG).map_err(|_| EncodeError::BufferFull)?;
         self.len += n;
         Ok(())
     }
 
     pub(crate) fn put_bytes(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         let end = self.len + bytes.len();
-        self.buffer
-            .get_mut(self.len..end)
-            .ok_or(EncodeError::BufferFull)?
-            .copy_from_slice(bytes);
+        self.buffer.get_mut(self.len..end).ok_or(EncodeError::BufferFull)?.copy_from_slice(bytes);
         self.len = end;
         Ok(())
     }
@@ -78,8 +71,7 @@ impl<'a> In<'a> {
 
     pub(crate) fn take<T: BorrowDecode<'a, ()>>(&mut self) -> Result<T, DecodeError> {
         // Only fixed-width numbers come this way, so the one thing that can go wrong is the end.
-        let (value, n) = bincode::borrow_decode_from_slice(self.rest, CONFIG)
-            .map_err(|_| DecodeError::Overrun)?;
+        let (value, n) = bincode::borrow_decode_from_slice(self.rest, CONFIG).map_err(|_| DecodeError::Overrun)?;
         self.rest = &self.rest[n..];
         Ok(value)
     }

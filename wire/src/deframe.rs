@@ -14,8 +14,7 @@ use core::fmt;
 
 use crate::frame::checked_body;
 use crate::limits::{
-    DEVICE_NAME_BYTES_MAX, ENCODED_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MIN, HEADER_FIXED_BYTES,
-    VERSION,
+    DEVICE_NAME_BYTES_MAX, ENCODED_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MIN, HEADER_FIXED_BYTES, VERSION,
 };
 use crate::name::is_name;
 use crate::payload::FrameKind;
@@ -119,13 +118,7 @@ impl Deframer {
             block_len: 0,
             frame: [0; FRAME_BYTES_MAX],
             pending_len: None,
-            totals: Totals {
-                frames: 0,
-                frame_bytes: 0,
-                delimiter_bytes: 0,
-                garbage_bytes: 0,
-                held_bytes: 0,
-            },
+            totals: Totals { frames: 0, frame_bytes: 0, delimiter_bytes: 0, garbage_bytes: 0, held_bytes: 0 },
         }
     }
 
@@ -170,10 +163,7 @@ impl Deframer {
     /// What became of every byte so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        Totals {
-            held_bytes: self.block_len as u64,
-            ..self.totals
-        }
+        Totals { held_bytes: self.block_len as u64, ..self.totals }
     }
 
     fn drop_older_half(&mut self) -> Piece<'_> {
@@ -268,10 +258,7 @@ fn may_begin_frame(encoded: &[u8]) -> bool {
             Err(_) => return false,
         }
     }
-    let Some((&name_bytes, name)) = head[..len]
-        .get(HEADER_FIXED_BYTES..)
-        .and_then(<[u8]>::split_first)
-    else {
+    let Some((&name_bytes, name)) = head[..len].get(HEADER_FIXED_BYTES..).and_then(<[u8]>::split_first) else {
         return false;
     };
     name.get(..usize::from(name_bytes))

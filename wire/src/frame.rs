@@ -20,11 +20,7 @@ pub fn crc32(bytes: &[u8]) -> u32 {
 /// # Errors
 /// [`EncodeError::Field`] if a field breaks a rule of the protocol, [`EncodeError::TooLong`] if
 /// the frame would be longer than 4,096 bytes, [`EncodeError::BufferFull`] if `out` is too small.
-pub fn encode(
-    header: &Header,
-    payload: &Payload<'_>,
-    out: &mut [u8],
-) -> Result<usize, EncodeError> {
+pub fn encode(header: &Header, payload: &Payload<'_>, out: &mut [u8]) -> Result<usize, EncodeError> {
     payload.check(header.t0_us).map_err(EncodeError::Field)?;
     let room = out.len().min(FRAME_BYTES_MAX);
     let bounded = out.len() >= FRAME_BYTES_MAX;

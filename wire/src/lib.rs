@@ -54,8 +54,8 @@ pub use header::Header;
 pub use limits::{FRAME_BYTES_DEFAULT, FRAME_BYTES_MAX};
 pub use name::{DeviceName, NameError};
 pub use payload::{
-    Burst, ChannelEntry, ClockBase, Describe, DescribeParts, Event, EventKind, FrameKind, Payload,
-    Scan, ScanWriter, Status, catalogue_revision, describe_parts,
+    Burst, ChannelEntry, ClockBase, Describe, DescribeParts, Event, EventKind, FrameKind, Payload, Scan, ScanWriter,
+    Status, catalogue_revision, describe_parts,
 };
 pub use stream::{encode_stream, frame_to_stream};
 pub use value::{Value, ValueKind, Values, WireValues};

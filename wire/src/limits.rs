@@ -67,11 +67,7 @@ pub const STREAM_BYTES_MAX: usize = ENCODED_BYTES_MAX + 1;
 /// Room for a payload in a frame of `frame_bytes` from a device whose name has `device_bytes`.
 #[must_use]
 pub const fn payload_bytes_max(frame_bytes: usize, device_bytes: usize) -> usize {
-    let frame_bytes = if frame_bytes < FRAME_BYTES_MAX {
-        frame_bytes
-    } else {
-        FRAME_BYTES_MAX
-    };
+    let frame_bytes = if frame_bytes < FRAME_BYTES_MAX { frame_bytes } else { FRAME_BYTES_MAX };
     frame_bytes.saturating_sub(HEADER_FIXED_BYTES + 1 + device_bytes + CRC_BYTES)
 }
 
@@ -91,10 +87,7 @@ pub const fn scan_rows_max(frame_bytes: usize, device_bytes: usize, row_bytes: u
 }
 
 const _: () = assert!(FRAME_BYTES_DEFAULT <= FRAME_BYTES_MAX);
-const _: () = assert!(
-    FRAME_BYTES_MAX <= u16::MAX as usize,
-    "inner lengths are u16"
-);
+const _: () = assert!(FRAME_BYTES_MAX <= u16::MAX as usize, "inner lengths are u16");
 const _: () = assert!(ENCODED_BYTES_MAX == 4096 + 17);
 // The smallest frame a device may choose still holds one channel entry of the longest names.
 const _: () = assert!(

@@ -8,9 +8,7 @@ use crate::limits::DEVICE_NAME_BYTES_MAX;
 /// Whether `name` is 1 to `bytes_max` bytes of `[a-z0-9._-]`.
 pub(crate) fn is_name(name: &str, bytes_max: usize) -> bool {
     (1..=bytes_max).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+        && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
 }
 
 /// The name of a device: 1 to 16 bytes of `[a-z0-9._-]`, unique in its car.
@@ -23,10 +21,7 @@ pub struct NameError;
 
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "device name: expected 1 to {DEVICE_NAME_BYTES_MAX} of a-z, 0-9, '.', '_', '-'"
-        )
+        write!(f, "device name: expected 1 to {DEVICE_NAME_BYTES_MAX} of a-z, 0-9, '.', '_', '-'")
     }
 }
 
@@ -41,9 +36,7 @@ impl DeviceName {
         if !is_name(name, DEVICE_NAME_BYTES_MAX) {
             return Err(NameError);
         }
-        heapless::String::try_from(name)
-            .map(Self)
-            .map_err(|_| NameError)
+        heapless::String::try_from(name).map(Self).map_err(|_| NameError)
     }
 
     /// The name.

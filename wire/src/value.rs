@@ -120,23 +120,13 @@ pub struct WireValues<'a> {
 
 impl<'a> WireValues<'a> {
     /// `None` if the last value would not lie inside `bytes`.
-    pub(crate) fn new(
-        kind: ValueKind,
-        stride: usize,
-        count: usize,
-        bytes: &'a [u8],
-    ) -> Option<Self> {
+    pub(crate) fn new(kind: ValueKind, stride: usize, count: usize, bytes: &'a [u8]) -> Option<Self> {
         let needed = match count {
             0 => 0,
             n => (n - 1).checked_mul(stride)?.checked_add(kind.bytes())?,
         };
         let fits = stride >= kind.bytes() && bytes.len() >= needed;
-        fits.then_some(Self {
-            kind,
-            stride,
-            count,
-            bytes,
-        })
+        fits.then_some(Self { kind, stride, count, bytes })
     }
 
     fn chunks<const N: usize>(self) -> impl ExactSizeIterator<Item = [u8; N]> + Clone + 'a {
@@ -174,10 +164,7 @@ impl<T, A: ExactSizeIterator<Item = T>, B: ExactSizeIterator<Item = T>> Iterator
     }
 }
 
-impl<T, A: ExactSizeIterator<Item = T>, B: ExactSizeIterator<Item = T>> ExactSizeIterator
-    for Either<A, B>
-{
-}
+impl<T, A: ExactSizeIterator<Item = T>, B: ExactSizeIterator<Item = T>> ExactSizeIterator for Either<A, B> {}
 
 impl<'a> Values<'a> {
     /// Their kind.
@@ -213,9 +200,7 @@ impl<'a> Values<'a> {
     pub fn i16s(&self) -> Option<impl ExactSizeIterator<Item = i16> + Clone + 'a> {
         match *self {
             Self::I16(v) => Some(Either::Native(v.iter().copied())),
-            Self::Wire(w) if w.kind == ValueKind::I16 => {
-                Some(Either::Wire(w.chunks().map(i16::from_le_bytes)))
-            }
+            Self::Wire(w) if w.kind == ValueKind::I16 => Some(Either::Wire(w.chunks().map(i16::from_le_bytes))),
             _ => None,
         }
     }
@@ -225,9 +210,7 @@ impl<'a> Values<'a> {
     pub fn i32s(&self) -> Option<impl ExactSizeIterator<Item = i32> + Clone + 'a> {
         match *self {
             Self::I32(v) => Some(Either::Native(v.iter().copied())),
-            Self::Wire(w) if w.kind == ValueKind::I32 => {
-                Some(Either::Wire(w.chunks().map(i32::from_le_bytes)))
-            }
+            Self::Wire(w) if w.kind == ValueKind::I32 => Some(Either::Wire(w.chunks().map(i32::from_le_bytes))),
             _ => None,
         }
     }
@@ -237,9 +220,7 @@ impl<'a> Values<'a> {
     pub fn f32s(&self) -> Option<impl ExactSizeIterator<Item = f32> + Clone + 'a> {
         match *self {
             Self::F32(v) => Some(Either::Native(v.iter().copied())),
-            Self::Wire(w) if w.kind == ValueKind::F32 => {
-                Some(Either::Wire(w.chunks().map(f32::from_le_bytes)))
-            }
+            Self::Wire(w) if w.kind == ValueKind::F32 => Some(Either::Wire(w.chunks().map(f32::from_le_bytes))),
             _ => None,
         }
     }
@@ -290,9 +271,6 @@ impl PartialEq for Values<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.kind() == other.kind()
             && self.len() == other.len()
-            && self
-                .iter()
-                .zip(other.iter())
-                .all(|(a, b)| a.bits() == b.bits())
+            && self.iter().zip(other.iter()).all(|(a, b)| a.bits() == b.bits())
     }
 }

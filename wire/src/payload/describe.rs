@@ -5,8 +5,8 @@ use bincode::{Decode, Encode};
 use crate::codec::{In, Out};
 use crate::error::{DecodeError, EncodeError};
 use crate::limits::{
-    CATALOGUE_CHANNELS_MAX, CHANNEL_FIXED_BYTES, CHANNEL_NAME_BYTES_MAX, DESCRIBE_FIXED_BYTES,
-    UNIT_BYTES_MAX, payload_bytes_max,
+    CATALOGUE_CHANNELS_MAX, CHANNEL_FIXED_BYTES, CHANNEL_NAME_BYTES_MAX, DESCRIBE_FIXED_BYTES, UNIT_BYTES_MAX,
+    payload_bytes_max,
 };
 use crate::name::is_name;
 use crate::value::ValueKind;
@@ -160,13 +160,7 @@ impl<'a> Describe<'a> {
         total_channels: u16,
         channels: &'a [ChannelEntry<'a>],
     ) -> Self {
-        Self {
-            part,
-            parts,
-            clock_base,
-            total_channels,
-            entries: Entries::Native(channels),
-        }
+        Self { part, parts, clock_base, total_channels, entries: Entries::Native(channels) }
     }
 
     /// How many channels this part lists.
@@ -196,10 +190,7 @@ impl<'a> Describe<'a> {
             let entry = ChannelEntry::read(&mut input).ok()?;
             Some((input, Some(entry)))
         });
-        native
-            .iter()
-            .copied()
-            .chain(wire.filter_map(|(_, entry)| entry))
+        native.iter().copied().chain(wire.filter_map(|(_, entry)| entry))
     }
 
     pub(super) fn check(&self) -> Result<(), &'static str> {
@@ -245,13 +236,9 @@ impl<'a> Describe<'a> {
         Ok(Self {
             part: fixed.part,
             parts: fixed.parts,
-            clock_base: ClockBase::from_code(fixed.clock_base)
-                .ok_or(DecodeError::Field("clock_base"))?,
+            clock_base: ClockBase::from_code(fixed.clock_base).ok_or(DecodeError::Field("clock_base"))?,
             total_channels: fixed.total_channels,
-            entries: Entries::Wire {
-                count: fixed.count,
-                bytes,
-            },
+            entries: Entries::Wire { count: fixed.count, bytes },
         })
     }
 }
@@ -259,12 +246,7 @@ impl<'a> Describe<'a> {
 impl PartialEq for Describe<'_> {
     fn eq(&self, other: &Self) -> bool {
         (self.part, self.parts, self.clock_base, self.total_channels)
-            == (
-                other.part,
-                other.parts,
-                other.clock_base,
-                other.total_channels,
-            )
+            == (other.part, other.parts, other.clock_base, other.total_channels)
             && self.channels().eq(other.channels())
     }
 }
@@ -360,12 +342,6 @@ impl<'a> Iterator for DescribeParts<'a> {
         let part = self.part;
         self.rest = rest;
         self.part += 1;
-        Some(Describe::new(
-            part,
-            self.parts,
-            self.clock_base,
-            self.total_channels,
-            now,
-        ))
+        Some(Describe::new(part, self.parts, self.clock_base, self.total_channels, now))
     }
 }

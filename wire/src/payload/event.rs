@@ -58,10 +58,7 @@ struct EventFixed {
 
 impl<'a> Event<'a> {
     pub(super) fn write(&self, out: &mut Out<'_>) -> Result<(), EncodeError> {
-        out.put(EventFixed {
-            kind: self.kind.code(),
-            number: self.number,
-        })?;
+        out.put(EventFixed { kind: self.kind.code(), number: self.number })?;
         out.put_str8(self.text, "text")
     }
 

@@ -7,9 +7,7 @@ mod describe;
 mod event;
 mod samples;
 
-pub use describe::{
-    ChannelEntry, ClockBase, Describe, DescribeParts, catalogue_revision, describe_parts,
-};
+pub use describe::{ChannelEntry, ClockBase, Describe, DescribeParts, catalogue_revision, describe_parts};
 pub use event::{Event, EventKind, Status};
 pub use samples::{Burst, Scan, ScanWriter};
 
@@ -33,13 +31,7 @@ pub enum FrameKind {
 
 impl FrameKind {
     /// All kinds, in the order of their bytes.
-    pub const ALL: [Self; 5] = [
-        Self::Describe,
-        Self::Burst,
-        Self::Scan,
-        Self::Event,
-        Self::Status,
-    ];
+    pub const ALL: [Self; 5] = [Self::Describe, Self::Burst, Self::Scan, Self::Event, Self::Status];
 
     /// The kind's byte on the wire.
     #[must_use]

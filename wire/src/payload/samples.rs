@@ -75,13 +75,8 @@ impl<'a> Burst<'a> {
         let kind = ValueKind::from_code(fixed.kind).ok_or(DecodeError::Field("value_kind"))?;
         let count = usize::from(fixed.count);
         let bytes = input.take_bytes(count * kind.bytes())?;
-        let values =
-            WireValues::new(kind, kind.bytes(), count, bytes).ok_or(DecodeError::Overrun)?;
-        Ok(Self {
-            channel: fixed.channel,
-            period_ns: fixed.period_ns,
-            values: Values::Wire(values),
-        })
+        let values = WireValues::new(kind, kind.bytes(), count, bytes).ok_or(DecodeError::Overrun)?;
+        Ok(Self { channel: fixed.channel, period_ns: fixed.period_ns, values: Values::Wire(values) })
     }
 }
 
@@ -119,10 +114,7 @@ impl<'a> Scan<'a> {
     /// Bytes of a row; 0 if there is none. It must equal the sum over the group's channels.
     #[must_use]
     pub fn row_bytes(&self) -> usize {
-        self.data
-            .len()
-            .checked_div(usize::from(self.count))
-            .unwrap_or(0)
+        self.data.len().checked_div(usize::from(self.count)).unwrap_or(0)
     }
 
     /// The column that begins `offset` bytes into each row. `None` if it does not fit in a row.
@@ -180,9 +172,7 @@ impl<'b> ScanWriter<'b> {
     /// Starts at the beginning of `buffer`.
     #[must_use]
     pub fn new(buffer: &'b mut [u8]) -> Self {
-        Self {
-            out: Out::new(buffer),
-        }
+        Self { out: Out::new(buffer) }
     }
 
     /// Appends the next value: within a row by ascending channel id, then the next row.

@@ -1,0 +1,143 @@
+//! Bytes to samples: one file per format, all of them pure.
+//!
+//! The stage hands every message to its source's [`Format`], which puts out [`Item`]s. Adding a format is
+//! one file and one line in [`Decode::source`].
+//!
+//! Invariants: a message's receipt goes into what was made from it, or is settled here when nothing was;
+//! bad input is counted, never a panic; what a format remembers is bounded (`limits`).
+//! Deliberately absent: transports, and any step on values.
+
+mod catalogue;
+mod json;
+mod track;
+mod wire;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::gauges::SourceGauges;
+use crate::item::{Item, Malformed, RawMessage};
+use crate::ledger::{Ledger, SourceId};
+use crate::pipeline::Stage;
+use crate::receipt::Receipt;
+use crate::sample::{Name, UnixMicros};
+
+pub use catalogue::CatalogueRecord;
+
+/// What a source speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum FormatName {
+    /// Pitwire's own frames.
+    #[default]
+    Wire,
+    /// `{"ts": ms, "values": {"channel": number}}`, or an array of them.
+    Json,
+}
+
+/// What a format has to know of its source.
+#[derive(Clone)]
+pub struct SourceSpec {
+    /// Its place in the ledger.
+    pub id: SourceId,
+    /// Its name.
+    pub name: Name,
+    /// The car of messages that name none.
+    pub car: Name,
+    /// Whether `car` holds even if a topic says otherwise.
+    pub car_is_fixed: bool,
+    /// Put before every device's name.
+    pub device_prefix: String,
+    /// What it shows of itself.
+    pub gauges: Arc<SourceGauges>,
+    /// Where samples are counted.
+    pub ledger: Arc<Ledger>,
+}
+
+/// Called with each catalogue that is new, so that it outlives the process.
+pub type Remember = Arc<dyn Fn(&CatalogueRecord) + Send + Sync>;
+
+/// A format's decoder for one source.
+trait Format: Send {
+    fn decode(&mut self, message: RawMessage, out: &mut Vec<Item>);
+    /// No more input will come: gives out, or gives back, what is held.
+    fn finish(&mut self, _out: &mut Vec<Item>) {}
+}
+
+/// The first stage of the pipeline.
+pub struct Decode {
+    formats: HashMap<SourceId, Box<dyn Format>>,
+    known: Vec<CatalogueRecord>,
+    remember: Remember,
+}
+
+impl Decode {
+    /// A stage that knows the catalogues of earlier runs, and tells `remember` of new ones.
+    #[must_use]
+    pub fn new(known: Vec<CatalogueRecord>, remember: Remember) -> Self {
+        Self { formats: HashMap::new(), known, remember }
+    }
+
+    /// Adds a source.
+    #[must_use]
+    pub fn source(mut self, spec: SourceSpec, format: FormatName) -> Self {
+        let id = spec.id;
+        let format: Box<dyn Format> = match format {
+            FormatName::Wire => Box::new(wire::Wire::new(spec, &self.known, self.remember.clone())),
+            FormatName::Json => Box::new(json::Json::new(spec)),
+        };
+        self.formats.insert(id, format);
+        self
+    }
+}
+
+impl Stage for Decode {
+    type In = RawMessage;
+    type Out = Item;
+
+    fn name(&self) -> &str {
+        "decode"
+    }
+
+    fn process(&mut self, message: RawMessage, out: &mut Vec<Item>) {
+        match self.formats.get_mut(&message.source) {
+            Some(format) => format.decode(message, out),
+            // Only a mistake of ours leads here; the receipt stays void, so nothing is acknowledged.
+            None => tracing::error!(source = ?message.source, "a message of a source that decode does not know"),
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<Item>) {
+        for format in self.formats.values_mut() {
+            format.finish(out);
+        }
+    }
+}
+
+/// When and for whom a message came: what everything made from it inherits.
+#[derive(Clone)]
+struct Arrival {
+    accepted_at: Instant,
+    received: UnixMicros,
+    receipt: Receipt,
+}
+
+/// Counts a message that cannot be decoded and makes it an item for the quarantine.
+fn malformed(spec: &SourceSpec, arrival: Arrival, topic: &[u8], payload: Bytes, reason: String) -> Item {
+    spec.gauges.malformed.fetch_add(1, Ordering::Relaxed);
+    tracing::debug!(source = %spec.name, reason, bytes = payload.len(), "message cannot be decoded");
+    Item::Malformed(Malformed {
+        source: spec.name.clone(),
+        topic: String::from_utf8_lossy(topic).into_owned(),
+        reason,
+        payload,
+        accepted_at: arrival.accepted_at,
+        received: arrival.received,
+        receipt: arrival.receipt,
+    })
+}
