@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod limits;
 pub mod live;
 pub mod pipeline;
+pub mod preprocess;
 pub mod receipt;
 pub mod row;
 pub mod sample;

@@ -1,0 +1,416 @@
+//! The stage that gathers samples into chunks, and chunks into flushes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::bucket::{bucket_length_us, bucket_of};
+use super::open::{OpenChunk, Placement};
+use crate::clock::{EARLIEST_PLAUSIBLE, Mapping};
+use crate::item::{Catalogue, Event, Item, Malformed};
+use crate::ledger::Tally;
+use crate::limits::{DEVICES_MAX, FLUSH_BYTES_MAX};
+use crate::live::LiveBoard;
+use crate::pipeline::Stage;
+use crate::receipt::Receipt;
+use crate::row::{
+    ChannelRow, ChunkRow, ClockRow, DAY_US, EventRow, ExtentRow, LAYOUT_CHUNKS, Rows, SessionRow, day_of,
+};
+use crate::sample::{Batch, ChannelMeta, ClockBase, Column, DeviceTime, Name, Origin, UnixMicros};
+
+/// Rows that are written together, and what is told when they are durable.
+#[derive(Debug)]
+pub struct Flush {
+    /// Chunks of one partition, and whatever came with them.
+    pub rows: Rows,
+    /// Shares in the receipts of the frames that it was made from.
+    pub receipts: Vec<Receipt>,
+    /// Its samples in the ledger.
+    pub tally: Tally,
+    /// When the oldest frame in it was accepted: D counts from here.
+    pub accepted_at: Instant,
+}
+
+/// What leaves the pipeline.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// For the store, or the spill.
+    Flush(Flush),
+    /// For the quarantine.
+    Malformed(Malformed),
+}
+
+impl Outgoing {
+    /// Its weight in a queue.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Flush(flush) => flush.rows.bytes() + 64 + 32 * flush.receipts.len(),
+            Self::Malformed(malformed) => 256 + malformed.payload.len(),
+        }
+    }
+}
+
+/// A clock mapping as the state directory keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownClock {
+    /// The car.
+    pub car: String,
+    /// The device.
+    pub device: String,
+    /// Its start.
+    pub boot: u32,
+    /// How its time maps to UTC.
+    pub mapping: Mapping,
+}
+
+/// Called with each clock mapping that is new, so that it outlives the process.
+pub type RememberClock = Arc<dyn Fn(&KnownClock) + Send + Sync>;
+
+/// What the stage is given.
+pub struct Setup {
+    /// Age at which a device's chunks close.
+    pub flush_after: Duration,
+    /// 128 random bits of this process.
+    pub writer: [u8; 16],
+    /// Where the last values are shown.
+    pub live: Arc<LiveBoard>,
+    /// Mappings of earlier runs, so that a restart places a boot's samples as before.
+    pub clocks: Vec<KnownClock>,
+    /// Told of new mappings.
+    pub remember: RememberClock,
+}
+
+/// The stage.
+pub struct Chunk {
+    setup: Setup,
+    seq: i64,
+    devices: HashMap<Arc<Origin>, Device>,
+    /// Bucket lengths by car and device, known once the catalogue is.
+    lengths: HashMap<(Name, Name), i64>,
+    announced: HashSet<(Name, Name, Name)>,
+}
+
+struct Device {
+    mapping: Mapping,
+    length_us: i64,
+    open: BTreeMap<Name, OpenChunk>,
+    closed: Vec<(ChunkRow, i64)>,
+    closed_bytes: usize,
+    open_bytes: usize,
+    receipts: Vec<Receipt>,
+    tally: Tally,
+    extra: Rows,
+    oldest: Option<Instant>,
+    latest: Instant,
+}
+
+impl Chunk {
+    /// A stage that has seen nothing yet.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        Self { setup, seq: 0, devices: HashMap::new(), lengths: HashMap::new(), announced: HashSet::new() }
+    }
+
+    /// The device's place, opened if it is new; `latest` and `received` place a boot without a mapping.
+    fn device(
+        &mut self,
+        origin: &Arc<Origin>,
+        latest: DeviceTime,
+        received: UnixMicros,
+        accepted_at: Instant,
+    ) -> &mut Device {
+        if !self.devices.contains_key(origin) {
+            let (mapping, clock) = self.map(origin, latest, received);
+            let key = (origin.car.clone(), origin.device.clone());
+            let length_us = self.lengths.get(&key).copied().unwrap_or(60_000_000);
+            let mut device = Device::new(mapping, length_us, accepted_at);
+            device.extra.clocks.extend(clock);
+            if self.devices.len() >= DEVICES_MAX {
+                self.devices.retain(|_, device| device.oldest.is_some());
+            }
+            self.devices.insert(origin.clone(), device);
+        }
+        let device = self.devices.get_mut(origin).expect("inserted above if it was absent");
+        device.since(accepted_at);
+        device
+    }
+
+    fn map(&mut self, origin: &Origin, latest: DeviceTime, received: UnixMicros) -> (Mapping, Option<ClockRow>) {
+        if origin.base == ClockBase::Utc {
+            return (Mapping::IDENTITY, None);
+        }
+        let known = self.setup.clocks.iter().rev();
+        let mut known = known.filter(|k| k.car == *origin.car && k.device == *origin.device && k.boot == origin.boot);
+        let mapping = match known.next() {
+            Some(known) => known.mapping,
+            None => {
+                let mapping = Mapping::at_receipt(latest, received, received >= EARLIEST_PLAUSIBLE);
+                let (car, device) = (origin.car.to_string(), origin.device.to_string());
+                let record = KnownClock { car, device, boot: origin.boot, mapping };
+                (self.setup.remember)(&record);
+                self.setup.clocks.push(record);
+                mapping
+            }
+        };
+        let row = ClockRow {
+            car: origin.car.to_string(),
+            device: origin.device.to_string(),
+            boot: i64::from(origin.boot),
+            from_us: i64::MIN,
+            offset_us: mapping.offset_us,
+            provisional: mapping.provisional,
+        };
+        (mapping, Some(row))
+    }
+
+    fn batch(&mut self, batch: Batch, out: &mut Vec<Outgoing>) {
+        let Batch { origin, columns, accepted_at, received, custody } = batch;
+        let last_time = |c: &Column| c.len().checked_sub(1).map(|last| c.times.at(last));
+        let latest = columns.iter().filter_map(last_time).max();
+        let latest = DeviceTime(latest.unwrap_or_default());
+        let day = received.0.div_euclid(DAY_US) * DAY_US;
+        let news: Vec<ChannelRow> = columns.iter().filter_map(|c| self.announce(&origin, &c.channel, day)).collect();
+        let (mut seq, writer) = (self.seq, self.setup.writer);
+        let live = self.setup.live.clone();
+        let device = self.device(&origin, latest, received, accepted_at);
+        device.extra.channels.extend(news);
+        for column in &columns {
+            device.column(&origin, column, &live, &mut || {
+                seq += 1;
+                (writer, seq - 1)
+            });
+        }
+        device.keep(custody.receipt);
+        device.tally.merge(custody.tally);
+        let full = device.closed_bytes + device.open_bytes >= FLUSH_BYTES_MAX;
+        self.seq = seq;
+        if full {
+            self.flush(&origin, out);
+        }
+    }
+
+    /// A row for a channel whose description is new to this process.
+    fn announce(&mut self, origin: &Origin, meta: &ChannelMeta, since: i64) -> Option<ChannelRow> {
+        let key = (origin.car.clone(), origin.device.clone(), meta.name.clone());
+        self.announced.insert(key).then(|| channel_row(origin, meta, since))
+    }
+
+    fn event(&mut self, event: Event) {
+        let Event { origin, t, sequence, kind, number, text, accepted_at, received, receipt } = event;
+        let device = self.device(&origin, t, received, accepted_at);
+        let utc = device.mapping.utc(t).0;
+        if kind == "session" {
+            let (car, name) = (origin.car.to_string(), text.clone());
+            device.extra.sessions.push(SessionRow { car, start: utc, number, name });
+        }
+        device.extra.events.push(EventRow {
+            car: origin.car.to_string(),
+            day: day_of(utc),
+            t: utc,
+            device: origin.device.to_string(),
+            boot: i64::from(origin.boot),
+            sequence: i64::from(sequence),
+            d: t.0,
+            kind: kind.into(),
+            number,
+            text,
+        });
+        device.keep(receipt);
+    }
+
+    fn catalogue(&mut self, catalogue: Catalogue) {
+        let Catalogue { origin, channels, t, received, accepted_at, .. } = catalogue;
+        let length_us = bucket_length_us(channels.iter().map(|meta| &**meta), self.setup.flush_after);
+        self.lengths.insert((origin.car.clone(), origin.device.clone()), length_us);
+        let rows: Vec<ChannelRow> = channels.iter().map(|meta| channel_row(&origin, meta, received.0)).collect();
+        for meta in &channels {
+            self.announced.insert((origin.car.clone(), origin.device.clone(), meta.name.clone()));
+        }
+        let device = self.device(&origin, t, received, accepted_at);
+        device.length_us = length_us;
+        device.extra.channels.extend(rows);
+    }
+
+    /// Closes everything of a device: one flush per partition.
+    fn flush(&mut self, origin: &Arc<Origin>, out: &mut Vec<Outgoing>) {
+        let Some(device) = self.devices.get_mut(origin) else { return };
+        let Some(accepted_at) = device.oldest.take() else { return };
+        for (_, chunk) in std::mem::take(&mut device.open) {
+            let (seq, length_us) = (self.seq, chunk.length_us);
+            self.seq += 1;
+            post(&self.setup.live, origin, device, &chunk);
+            device.closed.push((chunk.close(origin, device.mapping, self.setup.writer, seq), length_us));
+        }
+        (device.open_bytes, device.closed_bytes) = (0, 0);
+        let mut extra = std::mem::take(&mut device.extra);
+        let mut receipts = std::mem::take(&mut device.receipts);
+        let mut tally = std::mem::take(&mut device.tally);
+        let mut partitions: BTreeMap<i64, (Vec<ChunkRow>, i64)> = BTreeMap::new();
+        for (row, length_us) in device.closed.drain(..) {
+            let partition = partitions.entry(row.bucket).or_insert_with(|| (Vec::new(), length_us));
+            partition.0.push(row);
+            partition.1 = partition.1.max(length_us);
+        }
+        let mut left = partitions.len().max(1);
+        let mut parts: Vec<Rows> = partitions.into_iter().map(|(bucket, part)| rows(origin, bucket, part)).collect();
+        if parts.is_empty() {
+            parts.push(Rows::default());
+        }
+        for mut rows in parts {
+            left -= 1;
+            // What came beside the chunks goes with the first, and its receipts with every flush.
+            let Rows { channels, clocks, events, sessions, .. } = std::mem::take(&mut extra);
+            (rows.channels, rows.clocks, rows.events, rows.sessions) = (channels, clocks, events, sessions);
+            let receipts = if left == 0 { std::mem::take(&mut receipts) } else { receipts.clone() };
+            let tally = if left == 0 { std::mem::take(&mut tally) } else { tally.split(rows.samples()) };
+            out.push(Outgoing::Flush(Flush { rows, receipts, tally, accepted_at }));
+        }
+    }
+
+    fn flush_due(&mut self, due: impl Fn(Instant) -> bool, out: &mut Vec<Outgoing>) {
+        let due: Vec<Arc<Origin>> = self
+            .devices
+            .iter()
+            .filter(|(_, device)| device.oldest.is_some_and(&due))
+            .map(|(origin, _)| origin.clone())
+            .collect();
+        due.iter().for_each(|origin| self.flush(origin, out));
+    }
+}
+
+impl Device {
+    fn new(mapping: Mapping, length_us: i64, latest: Instant) -> Self {
+        Self {
+            mapping,
+            length_us,
+            open: BTreeMap::new(),
+            closed: Vec::new(),
+            closed_bytes: 0,
+            open_bytes: 0,
+            receipts: Vec::new(),
+            tally: Tally::default(),
+            extra: Rows::default(),
+            oldest: None,
+            latest,
+        }
+    }
+
+    fn since(&mut self, accepted_at: Instant) {
+        self.latest = self.latest.max(accepted_at);
+        self.oldest = Some(self.oldest.map_or(accepted_at, |oldest| oldest.min(accepted_at)));
+    }
+
+    /// Keeps a share until the flush; one is enough for each frame.
+    fn keep(&mut self, receipt: Receipt) {
+        if receipt.is_none() || self.receipts.last().is_some_and(|last| last.same_frame(&receipt)) {
+            receipt.settle();
+        } else {
+            self.receipts.push(receipt);
+        }
+    }
+
+    fn column(
+        &mut self,
+        origin: &Arc<Origin>,
+        column: &Column,
+        live: &LiveBoard,
+        next_key: &mut dyn FnMut() -> ([u8; 16], i64),
+    ) {
+        let placement = Placement { mapping: self.mapping, length_us: self.length_us };
+        let mut start = 0;
+        while start < column.len() {
+            let name = &column.channel.name;
+            if !self.open.contains_key(name) {
+                let chunk = OpenChunk::new(&column.channel, placement, column.times.at(start));
+                self.open_bytes += chunk.bytes();
+                self.open.insert(name.clone(), chunk);
+            }
+            let Some(chunk) = self.open.get_mut(name) else { break };
+            let before = chunk.bytes();
+            let taken = chunk.take(placement, column, start);
+            self.open_bytes += chunk.bytes() - before;
+            start += taken;
+            if start < column.len()
+                && let Some(chunk) = self.open.remove(name)
+            {
+                self.open_bytes = self.open_bytes.saturating_sub(chunk.bytes());
+                self.closed_bytes += chunk.bytes();
+                // A fresh chunk always takes its first sample, so an empty one is never closed.
+                let (writer, seq) = next_key();
+                post(live, origin, self, &chunk);
+                let length_us = chunk.length_us;
+                self.closed.push((chunk.close(origin, self.mapping, writer, seq), length_us));
+            }
+        }
+    }
+}
+
+/// Shows a chunk's samples on the live board, by UTC.
+fn post(live: &LiveBoard, origin: &Origin, device: &Device, chunk: &OpenChunk) {
+    let mapping = device.mapping;
+    let samples = chunk.samples().map(|(d, value, quality)| (mapping.utc(DeviceTime(d)).0, value, quality));
+    live.post(&origin.car, &origin.device, &chunk.meta, device.latest, samples);
+}
+
+fn rows(origin: &Origin, bucket: i64, (chunks, length_us): (Vec<ChunkRow>, i64)) -> Rows {
+    debug_assert_eq!(bucket_of(bucket, length_us), bucket);
+    let extent = ExtentRow {
+        car: origin.car.to_string(),
+        day: day_of(bucket),
+        layout: LAYOUT_CHUNKS.into(),
+        device: origin.device.to_string(),
+        channel: String::new(),
+        bucket,
+        length_us,
+    };
+    Rows { extents: vec![extent], chunks, ..Rows::default() }
+}
+
+fn channel_row(origin: &Origin, meta: &ChannelMeta, since: i64) -> ChannelRow {
+    ChannelRow {
+        car: origin.car.to_string(),
+        device: origin.device.to_string(),
+        channel: meta.name.to_string(),
+        since,
+        unit: meta.unit.to_string(),
+        kind: "raw".into(),
+        value_kind: meta.kind.as_str().into(),
+        scale: meta.scaling.scale,
+        offset: meta.scaling.offset,
+        rate_mhz: i64::from(meta.rate_mhz),
+    }
+}
+
+impl Stage for Chunk {
+    type In = Item;
+    type Out = Outgoing;
+
+    fn name(&self) -> &str {
+        "chunk"
+    }
+
+    fn process(&mut self, item: Item, out: &mut Vec<Outgoing>) {
+        match item {
+            Item::Batch(batch) => self.batch(batch, out),
+            Item::Event(event) => self.event(event),
+            Item::Catalogue(catalogue) => self.catalogue(catalogue),
+            Item::Malformed(malformed) => out.push(Outgoing::Malformed(malformed)),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.devices.values().filter_map(|device| device.oldest).min().map(|oldest| oldest + self.setup.flush_after)
+    }
+
+    fn on_deadline(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
+        let flush_after = self.setup.flush_after;
+        self.flush_due(|oldest| oldest + flush_after <= now, out);
+    }
+
+    fn finish(&mut self, out: &mut Vec<Outgoing>) {
+        self.flush_due(|_| true, out);
+    }
+}
