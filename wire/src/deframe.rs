@@ -28,7 +28,8 @@ const BUFFER_BYTES: usize = 2 * ENCODED_BYTES_MAX;
 const PEEK_BYTES: usize = HEADER_FIXED_BYTES + 1 + DEVICE_NAME_BYTES_MAX;
 
 /// How many suffixes of a failed block are decoded whole. A candidate has passed for a header with
-/// a device name, which noise does about once in 10^9 bytes; the bound is for hostile input.
+/// a device name, which noise does about once in 10^7 bytes: 5/256² for version and kind, times
+/// 1/16 for the name's length, times about 1/90 for its characters. The bound is for hostile input.
 const SALVAGE_TRIES_MAX: usize = 64;
 
 /// What the [`Deframer`] found.
@@ -152,12 +153,14 @@ impl Deframer {
         (taken, None)
     }
 
-    /// Forgets a block that has begun, when the line was closed; returns its bytes, which now
-    /// count as garbage ([`GarbageReason::Reset`]).
-    pub fn reset(&mut self) -> usize {
+    /// Gives up a block that has begun, when the line was closed: what comes next is not its end.
+    pub fn reset(&mut self) -> Option<Piece<'static>> {
         let bytes = core::mem::take(&mut self.block_len);
         self.totals.garbage_bytes += bytes as u64;
-        bytes
+        (bytes > 0).then_some(Piece::Garbage {
+            bytes,
+            reason: GarbageReason::Reset,
+        })
     }
 
     /// What became of every byte so far.
