@@ -23,6 +23,7 @@ use crate::stream::DELIMITER;
 /// Twice the longest block: when it is full without a delimiter, the older half is garbage for
 /// certain and the newer half may still end in the longest frame.
 const BUFFER_BYTES: usize = 2 * ENCODED_BYTES_MAX;
+const _: () = assert!(BUFFER_BYTES - ENCODED_BYTES_MAX >= ENCODED_BYTES_MAX);
 
 /// Bytes that show whether a header is plausible: up to the end of the longest device name.
 const PEEK_BYTES: usize = HEADER_FIXED_BYTES + 1 + DEVICE_NAME_BYTES_MAX;

@@ -1,4 +1,5 @@
 //! Both directions of every frame kind against bytes written by hand.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod common;
 
@@ -149,6 +150,11 @@ fn scan_has_its_golden_bytes_and_columns() {
         scan.column(4, ValueKind::I16),
         Some(Values::I16(&[5000, 0]))
     );
+    let throttle = scan.column(4, ValueKind::I16).unwrap();
+    assert_eq!(throttle.i16s().unwrap().collect::<Vec<_>>(), [5000, 0]);
+    assert_eq!(throttle.raw(), None, "a column of wider rows has gaps");
+    let coolant = scan.column(0, ValueKind::F32).unwrap();
+    assert_eq!(coolant.f32s().unwrap().collect::<Vec<_>>(), [90.5, 90.75]);
     assert_eq!(scan.column(4, ValueKind::I32), None);
     assert_eq!(scan.time_us(1_000_000, 1), 1_100_000);
 }

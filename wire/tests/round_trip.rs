@@ -1,4 +1,5 @@
 //! Frames come back as they were sent, and what breaks a rule is not sent at all.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod common;
 
