@@ -158,10 +158,7 @@ impl Deframer {
     pub fn reset(&mut self) -> Option<Piece<'static>> {
         let bytes = core::mem::take(&mut self.block_len);
         self.totals.garbage_bytes += bytes as u64;
-        (bytes > 0).then_some(Piece::Garbage {
-            bytes,
-            reason: GarbageReason::Reset,
-        })
+        (bytes > 0).then_some(Piece::Garbage { bytes, reason: GarbageReason::Reset })
     }
 
     /// What became of every byte so far.

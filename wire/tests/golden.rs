@@ -5,9 +5,8 @@ mod common;
 
 use common::golden::{self, hex};
 use pitwire_wire::{
-    Burst, ChannelEntry, ClockBase, DecodeError, Describe, DeviceName, Event, EventKind, Header,
-    Payload, Scan, ScanWriter, Status, Value, ValueKind, Values, catalogue_revision, decode,
-    describe_parts, encode, frame_to_stream,
+    Burst, ChannelEntry, ClockBase, DecodeError, Describe, DeviceName, Event, EventKind, Header, Payload, Scan,
+    ScanWriter, Status, Value, ValueKind, Values, catalogue_revision, decode, describe_parts, encode, frame_to_stream,
 };
 
 const CHANNELS: [ChannelEntry<'_>; 3] = [
@@ -44,23 +43,11 @@ const CHANNELS: [ChannelEntry<'_>; 3] = [
 ];
 
 fn ecu(sequence: u32, t0_us: i64) -> Header {
-    Header {
-        catalogue: golden::CATALOGUE,
-        boot: 7,
-        sequence,
-        t0_us,
-        device: DeviceName::new("ecu").unwrap(),
-    }
+    Header { catalogue: golden::CATALOGUE, boot: 7, sequence, t0_us, device: DeviceName::new("ecu").unwrap() }
 }
 
 fn gps(sequence: u32, t0_us: i64) -> Header {
-    Header {
-        catalogue: 0,
-        boot: 0xdead_beef,
-        sequence,
-        t0_us,
-        device: DeviceName::new("gps-1").unwrap(),
-    }
+    Header { catalogue: 0, boot: 0xdead_beef, sequence, t0_us, device: DeviceName::new("gps-1").unwrap() }
 }
 
 #[track_caller]
@@ -80,10 +67,7 @@ fn describe_has_its_golden_bytes() {
 
 #[test]
 fn a_catalogue_of_one_part_is_cut_into_the_golden_describe() {
-    let parts: Vec<_> = describe_parts(&CHANNELS, ClockBase::Boot, 1024, 3)
-        .unwrap()
-        .map(Payload::Describe)
-        .collect();
+    let parts: Vec<_> = describe_parts(&CHANNELS, ClockBase::Boot, 1024, 3).unwrap().map(Payload::Describe).collect();
     assert_eq!(parts.len(), 1);
     check(ecu(0, 0), parts[0].clone(), golden::DESCRIBE);
 }
@@ -98,27 +82,11 @@ fn the_catalogue_revision_is_the_crc_of_its_entries() {
 
 #[test]
 fn bursts_have_their_golden_bytes_in_every_value_kind() {
-    let burst = Burst {
-        channel: 1,
-        period_ns: 10_000_000,
-        values: Values::I16(&[2000, 2010, -1]),
-    };
+    let burst = Burst { channel: 1, period_ns: 10_000_000, values: Values::I16(&[2000, 2010, -1]) };
     check(ecu(1, 1_000_000), Payload::Burst(burst), golden::BURST);
-    let burst = Burst {
-        channel: 513,
-        period_ns: 0,
-        values: Values::I32(&[-471_234_567]),
-    };
-    check(
-        gps(0xffff_fffe, 1_700_000_000_123_456),
-        Payload::Burst(burst),
-        golden::BURST_I32,
-    );
-    let burst = Burst {
-        channel: u16::MAX,
-        period_ns: 272_702,
-        values: Values::F32(&[-0.5, f32::INFINITY]),
-    };
+    let burst = Burst { channel: 513, period_ns: 0, values: Values::I32(&[-471_234_567]) };
+    check(gps(0xffff_fffe, 1_700_000_000_123_456), Payload::Burst(burst), golden::BURST_I32);
+    let burst = Burst { channel: u16::MAX, period_ns: 272_702, values: Values::F32(&[-0.5, f32::INFINITY]) };
     check(gps(65_536, -1), Payload::Burst(burst), golden::BURST_F32);
 }
 
@@ -126,30 +94,14 @@ fn bursts_have_their_golden_bytes_in_every_value_kind() {
 fn scan_has_its_golden_bytes_and_columns() {
     let mut buffer = [0; 12];
     let mut writer = ScanWriter::new(&mut buffer);
-    for value in [
-        Value::F32(90.5),
-        Value::I16(5000),
-        Value::F32(90.75),
-        Value::I16(0),
-    ] {
+    for value in [Value::F32(90.5), Value::I16(5000), Value::F32(90.75), Value::I16(0)] {
         writer.push(value).unwrap();
     }
-    let scan = Scan {
-        group: 1,
-        period_ns: 100_000_000,
-        count: 2,
-        data: writer.data(),
-    };
+    let scan = Scan { group: 1, period_ns: 100_000_000, count: 2, data: writer.data() };
     check(ecu(2, 1_000_000), Payload::Scan(scan), golden::SCAN);
     assert_eq!(scan.row_bytes(), 6);
-    assert_eq!(
-        scan.column(0, ValueKind::F32),
-        Some(Values::F32(&[90.5, 90.75]))
-    );
-    assert_eq!(
-        scan.column(4, ValueKind::I16),
-        Some(Values::I16(&[5000, 0]))
-    );
+    assert_eq!(scan.column(0, ValueKind::F32), Some(Values::F32(&[90.5, 90.75])));
+    assert_eq!(scan.column(4, ValueKind::I16), Some(Values::I16(&[5000, 0])));
     let throttle = scan.column(4, ValueKind::I16).unwrap();
     assert_eq!(throttle.i16s().unwrap().collect::<Vec<_>>(), [5000, 0]);
     assert_eq!(throttle.raw(), None, "a column of wider rows has gaps");
@@ -161,21 +113,13 @@ fn scan_has_its_golden_bytes_and_columns() {
 
 #[test]
 fn event_has_its_golden_bytes() {
-    let event = Event {
-        kind: EventKind::Lap,
-        number: 12,
-        text: "box box",
-    };
+    let event = Event { kind: EventKind::Lap, number: 12, text: "box box" };
     check(ecu(3, 1_010_000), Payload::Event(event), golden::EVENT);
 }
 
 #[test]
 fn status_has_its_golden_bytes() {
-    let status = Status {
-        samples_before: 7,
-        samples_dropped: 3,
-        resets: 1,
-    };
+    let status = Status { samples_before: 7, samples_dropped: 3, resets: 1 };
     check(ecu(4, 1_100_000), Payload::Status(status), golden::STATUS);
 }
 

@@ -7,9 +7,7 @@ use common::arbitrary::frame;
 use common::golden::{self, hex};
 use common::{Found, Numbers, assert_accounted, frames, push_all, stream_of};
 use pitwire_wire::limits::{ENCODED_BYTES_MAX, FRAME_BYTES_MAX};
-use pitwire_wire::{
-    Burst, Deframer, DeviceName, GarbageReason, Header, Payload, Scan, Values, encode,
-};
+use pitwire_wire::{Burst, Deframer, DeviceName, GarbageReason, Header, Payload, Scan, Values, encode};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -23,11 +21,7 @@ fn burst(sequence: u32, values: &[i16]) -> Vec<u8> {
         t0_us: 1_700_000_000_000_000,
         device: DeviceName::new("ecu").unwrap(),
     };
-    let burst = Burst {
-        channel: 1,
-        period_ns: 1_000_000,
-        values: Values::I16(values),
-    };
+    let burst = Burst { channel: 1, period_ns: 1_000_000, values: Values::I16(values) };
     let mut out = vec![0; FRAME_BYTES_MAX];
     let len = encode(&header, &Payload::Burst(burst), &mut out).unwrap();
     out.truncate(len);
@@ -74,31 +68,14 @@ fn every_frame_after_a_mebibyte_without_any_delimiter_arrives() {
 fn garbage_of_any_length_around_the_buffers_edge_costs_not_even_the_longest_frame() {
     let longest = {
         let data = [0xee; FRAME_BYTES_MAX];
-        let header = Header {
-            catalogue: 1,
-            boot: 1,
-            sequence: 1,
-            t0_us: 1,
-            device: DeviceName::new("ecu").unwrap(),
-        };
-        let scan = |n: usize| {
-            Payload::Scan(Scan {
-                group: 1,
-                period_ns: 0,
-                count: 1,
-                data: &data[..n],
-            })
-        };
+        let header = Header { catalogue: 1, boot: 1, sequence: 1, t0_us: 1, device: DeviceName::new("ecu").unwrap() };
+        let scan = |n: usize| Payload::Scan(Scan { group: 1, period_ns: 0, count: 1, data: &data[..n] });
         let mut out = vec![0; FRAME_BYTES_MAX];
         let room = FRAME_BYTES_MAX - 22 - 4 - 9 - 4;
         assert_eq!(encode(&header, &scan(room), &mut out), Ok(FRAME_BYTES_MAX));
         out
     };
-    let edges = [
-        ENCODED_BYTES_MAX,
-        2 * ENCODED_BYTES_MAX,
-        3 * ENCODED_BYTES_MAX,
-    ];
+    let edges = [ENCODED_BYTES_MAX, 2 * ENCODED_BYTES_MAX, 3 * ENCODED_BYTES_MAX];
     let lengths = edges.iter().flat_map(|edge| edge - 40..edge + 40);
     for n in lengths {
         check_resync(&vec![0xaa; n], std::slice::from_ref(&longest));
@@ -115,10 +92,7 @@ fn a_lost_delimiter_between_two_frames_costs_only_the_first() {
     let mut deframer = Deframer::new();
     let found = push_all(&mut deframer, &line);
     assert_accounted(&deframer, line.len(), &found);
-    assert!(
-        matches!(&found[..], [Found::Garbage(n, _), Found::Frame(f)] if *n == cut && *f == second),
-        "{found:?}"
-    );
+    assert!(matches!(&found[..], [Found::Garbage(n, _), Found::Frame(f)] if *n == cut && *f == second), "{found:?}");
 }
 
 #[test]

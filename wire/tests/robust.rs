@@ -7,9 +7,7 @@ use common::arbitrary::frame;
 use common::golden::{self, hex};
 use common::{Found, assert_accounted, push_all, stream_of};
 use pitwire_wire::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MIN};
-use pitwire_wire::{
-    DecodeError, Deframer, FrameKind, GarbageReason, Payload, Totals, crc32, decode,
-};
+use pitwire_wire::{DecodeError, Deframer, FrameKind, GarbageReason, Payload, Totals, crc32, decode};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -103,11 +101,7 @@ fn a_frame_cut_at_any_offset_is_refused() {
     for golden in GOLDEN {
         let bytes = hex(golden);
         for n in 0..bytes.len() {
-            let expected = if n < FRAME_BYTES_MIN {
-                DecodeError::TooShort
-            } else {
-                DecodeError::Crc
-            };
+            let expected = if n < FRAME_BYTES_MIN { DecodeError::TooShort } else { DecodeError::Crc };
             assert_eq!(decode(&bytes[..n]), Err(expected), "cut at {n}");
         }
     }
@@ -159,10 +153,8 @@ fn each_byte_flipped_on_the_line_costs_at_most_the_frames_it_touches() {
                 end += s.len();
                 at < end
             });
-            let expected: Vec<_> = (0..frames.len())
-                .filter(|&i| Some(i) != hit)
-                .map(|i| frames[i].as_slice())
-                .collect();
+            let expected: Vec<_> =
+                (0..frames.len()).filter(|&i| Some(i) != hit).map(|i| frames[i].as_slice()).collect();
             if line[whole.len() - 1] == 0 {
                 assert_eq!(common::frames(&found), expected, "byte {at} ^ {mask:#x}");
             } else {
@@ -222,18 +214,9 @@ fn inner_faults_under_a_good_crc_name_the_field() {
 #[test]
 fn errors_say_what_was_wrong() {
     let text = |e: DecodeError| e.to_string();
-    assert_eq!(
-        text(DecodeError::Version(2)),
-        "decode frame: version 2, expected 1"
-    );
-    assert_eq!(
-        text(DecodeError::Kind(9)),
-        "decode frame: unknown kind 9, expected 1 to 5"
-    );
-    assert_eq!(
-        text(DecodeError::Field("unit")),
-        "decode frame: unit is out of bounds"
-    );
+    assert_eq!(text(DecodeError::Version(2)), "decode frame: version 2, expected 1");
+    assert_eq!(text(DecodeError::Kind(9)), "decode frame: unknown kind 9, expected 1 to 5");
+    assert_eq!(text(DecodeError::Field("unit")), "decode frame: unit is out of bounds");
 }
 
 #[test]
@@ -253,24 +236,12 @@ fn a_reset_gives_up_the_block_that_has_begun() {
     let frame = hex(golden::EVENT);
     assert_eq!(push_all(&mut deframer, &stream_of(&frame)[..20]), []);
     assert_eq!(deframer.totals().held_bytes, 20);
-    assert_eq!(
-        deframer.reset(),
-        Some(pitwire_wire::Piece::Garbage {
-            bytes: 20,
-            reason: GarbageReason::Reset
-        })
-    );
+    assert_eq!(deframer.reset(), Some(pitwire_wire::Piece::Garbage { bytes: 20, reason: GarbageReason::Reset }));
     assert_eq!(deframer.reset(), None);
     let found = push_all(&mut deframer, &stream_of(&frame));
     assert_eq!(found, [Found::Frame(frame)]);
     assert_eq!(
         deframer.totals(),
-        Totals {
-            frames: 1,
-            frame_bytes: 48,
-            delimiter_bytes: 1,
-            garbage_bytes: 20,
-            held_bytes: 0
-        }
+        Totals { frames: 1, frame_bytes: 48, delimiter_bytes: 1, garbage_bytes: 20, held_bytes: 0 }
     );
 }

@@ -1,8 +1,8 @@
 //! Frames of every kind for property tests.
 
 use pitwire_wire::{
-    Burst, ChannelEntry, ClockBase, Describe, DeviceName, Event, EventKind, Header, Payload, Scan,
-    Status, ValueKind, Values, encode,
+    Burst, ChannelEntry, ClockBase, Describe, DeviceName, Event, EventKind, Header, Payload, Scan, Status, ValueKind,
+    Values, encode,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -33,13 +33,7 @@ pub(crate) struct Channel {
 impl Owned {
     /// Lends the payload.
     pub(crate) fn with<R>(&self, f: impl FnOnce(Payload<'_>) -> R) -> R {
-        let burst = |channel: u16, period_ns: u32, values| {
-            Payload::Burst(Burst {
-                channel,
-                period_ns,
-                values,
-            })
-        };
+        let burst = |channel: u16, period_ns: u32, values| Payload::Burst(Burst { channel, period_ns, values });
         match self {
             Self::Describe(part, parts, clock_base, channels) => {
                 let entries: Vec<_> = channels
@@ -57,13 +51,7 @@ impl Owned {
                     })
                     .collect();
                 let total = entries.len() as u16 + 5;
-                f(Payload::Describe(Describe::new(
-                    *part,
-                    *parts,
-                    *clock_base,
-                    total,
-                    &entries,
-                )))
+                f(Payload::Describe(Describe::new(*part, *parts, *clock_base, total, &entries)))
             }
             Self::BurstI16(c, p, v) => f(burst(*c, *p, Values::I16(v))),
             Self::BurstI32(c, p, v) => f(burst(*c, *p, Values::I32(v))),
@@ -71,28 +59,17 @@ impl Owned {
                 let v: Vec<_> = bits.iter().copied().map(f32::from_bits).collect();
                 f(burst(*c, *p, Values::F32(&v)))
             }
-            Self::Scan(group, period_ns, count, data) => f(Payload::Scan(Scan {
-                group: *group,
-                period_ns: *period_ns,
-                count: *count,
-                data,
-            })),
-            Self::Event(kind, number, text) => f(Payload::Event(Event {
-                kind: *kind,
-                number: *number,
-                text,
-            })),
+            Self::Scan(group, period_ns, count, data) => {
+                f(Payload::Scan(Scan { group: *group, period_ns: *period_ns, count: *count, data }))
+            }
+            Self::Event(kind, number, text) => f(Payload::Event(Event { kind: *kind, number: *number, text })),
             Self::Status(status) => f(Payload::Status(*status)),
         }
     }
 }
 
 fn value_kind() -> impl Strategy<Value = ValueKind> {
-    prop_oneof![
-        Just(ValueKind::I16),
-        Just(ValueKind::I32),
-        Just(ValueKind::F32)
-    ]
+    prop_oneof![Just(ValueKind::I16), Just(ValueKind::I32), Just(ValueKind::F32)]
 }
 
 /// `bytes_max` bytes of the characters a name may have, at least one.
@@ -107,32 +84,21 @@ fn text(bytes_max: usize) -> impl Strategy<Value = String> {
 }
 
 fn finite() -> impl Strategy<Value = f64> {
-    any::<u64>()
-        .prop_map(f64::from_bits)
-        .prop_filter("finite", |v| v.is_finite())
+    any::<u64>().prop_map(f64::from_bits).prop_filter("finite", |v| v.is_finite())
 }
 
 fn channel() -> impl Strategy<Value = Channel> {
-    (
-        value_kind(),
-        any::<u8>(),
-        finite(),
-        finite(),
-        any::<u32>(),
-        name(48),
-        text(16),
+    (value_kind(), any::<u8>(), finite(), finite(), any::<u32>(), name(48), text(16)).prop_map(
+        |(kind, group, scale, offset, rate_mhz, name, unit)| Channel {
+            kind,
+            group,
+            scale,
+            offset,
+            rate_mhz,
+            name,
+            unit,
+        },
     )
-        .prop_map(
-            |(kind, group, scale, offset, rate_mhz, name, unit)| Channel {
-                kind,
-                group,
-                scale,
-                offset,
-                rate_mhz,
-                name,
-                unit,
-            },
-        )
 }
 
 /// Any payload that may be sent.
@@ -145,59 +111,40 @@ pub(crate) fn payload() -> impl Strategy<Value = Owned> {
         vec(channel(), 0..=30),
     )
         .prop_map(|(part, more, base, channels)| {
-            Owned::Describe(
-                part,
-                part.saturating_add(more).max(part + 1),
-                base,
-                channels,
-            )
+            Owned::Describe(part, part.saturating_add(more).max(part + 1), base, channels)
         });
-    let i16s = (any::<u16>(), period.clone(), vec(any::<i16>(), 0..=2000))
-        .prop_map(|(c, p, v)| Owned::BurstI16(c, p, v));
-    let i32s = (any::<u16>(), period.clone(), vec(any::<i32>(), 0..=1000))
-        .prop_map(|(c, p, v)| Owned::BurstI32(c, p, v));
-    let f32s = (any::<u16>(), period.clone(), vec(any::<u32>(), 0..=1000))
-        .prop_map(|(c, p, v)| Owned::BurstF32(c, p, v));
-    let scan = (1..=u8::MAX, period, 1..=40_u16, 1..=100_usize, any::<u8>()).prop_map(
-        |(group, period, count, row, first)| {
+    let i16s =
+        (any::<u16>(), period.clone(), vec(any::<i16>(), 0..=2000)).prop_map(|(c, p, v)| Owned::BurstI16(c, p, v));
+    let i32s =
+        (any::<u16>(), period.clone(), vec(any::<i32>(), 0..=1000)).prop_map(|(c, p, v)| Owned::BurstI32(c, p, v));
+    let f32s =
+        (any::<u16>(), period.clone(), vec(any::<u32>(), 0..=1000)).prop_map(|(c, p, v)| Owned::BurstF32(c, p, v));
+    let scan =
+        (1..=u8::MAX, period, 1..=40_u16, 1..=100_usize, any::<u8>()).prop_map(|(group, period, count, row, first)| {
             let bytes = usize::from(count) * row;
             let data = (0..bytes).map(|i| first.wrapping_mul(i as u8)).collect();
             Owned::Scan(group, period, count, data)
-        },
-    );
-    let kind = prop_oneof![
-        Just(EventKind::Lap),
-        Just(EventKind::Session),
-        Just(EventKind::Marker),
-        Just(EventKind::Text)
-    ];
+        });
+    let kind =
+        prop_oneof![Just(EventKind::Lap), Just(EventKind::Session), Just(EventKind::Marker), Just(EventKind::Text)];
     let event = (kind, any::<i64>(), text(255)).prop_map(|(k, n, t)| Owned::Event(k, n, t));
     let status = (any::<u64>(), any::<u64>(), any::<u32>()).prop_map(|(a, b, resets)| {
-        Owned::Status(Status {
-            samples_before: a.max(b),
-            samples_dropped: a.min(b),
-            resets,
-        })
+        Owned::Status(Status { samples_before: a.max(b), samples_dropped: a.min(b), resets })
     });
     prop_oneof![describe, i16s, i32s, f32s, scan, event, status]
 }
 
 /// Any header; its time leaves room for the longest payload.
 pub(crate) fn header() -> impl Strategy<Value = Header> {
-    (
-        any::<u32>(),
-        any::<u32>(),
-        any::<u32>(),
-        i64::MIN..=i64::MAX / 2,
-        name(16),
-    )
-        .prop_map(|(catalogue, boot, sequence, t0_us, device)| Header {
+    (any::<u32>(), any::<u32>(), any::<u32>(), i64::MIN..=i64::MAX / 2, name(16)).prop_map(
+        |(catalogue, boot, sequence, t0_us, device)| Header {
             catalogue,
             boot,
             sequence,
             t0_us,
             device: DeviceName::new(&device).unwrap(),
-        })
+        },
+    )
 }
 
 /// A header and payload with the frame they make.

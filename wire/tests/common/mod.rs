@@ -53,10 +53,7 @@ pub(crate) fn assert_accounted(deframer: &Deframer, pushed: usize, found: &[Foun
         .sum();
     assert_eq!(totals.frames, frames(found).len() as u64);
     assert_eq!(totals.garbage_bytes, garbage as u64);
-    assert_eq!(
-        totals.frame_bytes + totals.delimiter_bytes + totals.garbage_bytes + totals.held_bytes,
-        pushed as u64
-    );
+    assert_eq!(totals.frame_bytes + totals.delimiter_bytes + totals.garbage_bytes + totals.held_bytes, pushed as u64);
 }
 
 /// The serial form of a frame.
