@@ -61,8 +61,6 @@ pub enum GarbageReason {
     TooLong,
     /// The CRC does not match: bytes were changed.
     Crc,
-    /// The line was reopened in the middle of a frame.
-    Reset,
 }
 
 impl fmt::Display for GarbageReason {
@@ -73,7 +71,6 @@ impl fmt::Display for GarbageReason {
             Self::TooShort => "shorter than any frame",
             Self::TooLong => "longer than any frame",
             Self::Crc => "crc does not match",
-            Self::Reset => "line reopened within a frame",
         })
     }
 }
@@ -155,10 +152,11 @@ impl Deframer {
     }
 
     /// Gives up a block that has begun, when the line was closed: what comes next is not its end.
-    pub fn reset(&mut self) -> Option<Piece<'static>> {
+    /// Returns its bytes, which count as garbage from now on.
+    pub fn reset(&mut self) -> usize {
         let bytes = core::mem::take(&mut self.block_len);
         self.totals.garbage_bytes += bytes as u64;
-        (bytes > 0).then_some(Piece::Garbage { bytes, reason: GarbageReason::Reset })
+        bytes
     }
 
     /// What became of every byte so far.

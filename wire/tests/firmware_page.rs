@@ -30,10 +30,10 @@ fn c_source() -> String {
 }
 
 /// Compiles C with all warnings as errors. `None`, said aloud, where there is no compiler.
+#[allow(clippy::explicit_write, reason = "the test harness would swallow eprintln")]
 fn compile(name: &str, source: &str) -> Option<PathBuf> {
     if let Err(e) = Command::new("cc").arg("--version").output() {
         assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI needs a C compiler: cc: {e}");
-        // Not `eprintln`: the test harness would swallow it.
         let how = "install one to check docs/firmware.md";
         writeln!(std::io::stderr(), "SKIPPED {name}: no C compiler (cc: {e}); {how}").unwrap();
         return None;

@@ -7,7 +7,7 @@ use common::arbitrary::frame;
 use common::golden::{self, hex};
 use common::{Found, assert_accounted, push_all, stream_of};
 use pitwire_wire::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MIN};
-use pitwire_wire::{DecodeError, Deframer, FrameKind, GarbageReason, Payload, Totals, crc32, decode};
+use pitwire_wire::{DecodeError, Deframer, FrameKind, Payload, Totals, crc32, decode};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -236,8 +236,8 @@ fn a_reset_gives_up_the_block_that_has_begun() {
     let frame = hex(golden::EVENT);
     assert_eq!(push_all(&mut deframer, &stream_of(&frame)[..20]), []);
     assert_eq!(deframer.totals().held_bytes, 20);
-    assert_eq!(deframer.reset(), Some(pitwire_wire::Piece::Garbage { bytes: 20, reason: GarbageReason::Reset }));
-    assert_eq!(deframer.reset(), None);
+    assert_eq!(deframer.reset(), 20);
+    assert_eq!(deframer.reset(), 0);
     let found = push_all(&mut deframer, &stream_of(&frame));
     assert_eq!(found, [Found::Frame(frame)]);
     assert_eq!(
