@@ -23,12 +23,14 @@ use crate::stream::DELIMITER;
 /// Twice the longest block: when it is full without a delimiter, the older half is garbage for
 /// certain and the newer half may still end in the longest frame.
 const BUFFER_BYTES: usize = 2 * ENCODED_BYTES_MAX;
+const _: () = assert!(BUFFER_BYTES - ENCODED_BYTES_MAX >= ENCODED_BYTES_MAX);
 
 /// Bytes that show whether a header is plausible: up to the end of the longest device name.
 const PEEK_BYTES: usize = HEADER_FIXED_BYTES + 1 + DEVICE_NAME_BYTES_MAX;
 
 /// How many suffixes of a failed block are decoded whole. A candidate has passed for a header with
-/// a device name, which noise does about once in 10^9 bytes; the bound is for hostile input.
+/// a device name, which noise does about once in 10^7 bytes: 5/256² for version and kind, times
+/// 1/16 for the name's length, times about 1/90 for its characters. The bound is for hostile input.
 const SALVAGE_TRIES_MAX: usize = 64;
 
 /// What the [`Deframer`] found.
@@ -59,8 +61,6 @@ pub enum GarbageReason {
     TooLong,
     /// The CRC does not match: bytes were changed.
     Crc,
-    /// The line was reopened in the middle of a frame.
-    Reset,
 }
 
 impl fmt::Display for GarbageReason {
@@ -71,7 +71,6 @@ impl fmt::Display for GarbageReason {
             Self::TooShort => "shorter than any frame",
             Self::TooLong => "longer than any frame",
             Self::Crc => "crc does not match",
-            Self::Reset => "line reopened within a frame",
         })
     }
 }
@@ -152,8 +151,8 @@ impl Deframer {
         (taken, None)
     }
 
-    /// Forgets a block that has begun, when the line was closed; returns its bytes, which now
-    /// count as garbage ([`GarbageReason::Reset`]).
+    /// Gives up a block that has begun, when the line was closed: what comes next is not its end.
+    /// Returns its bytes, which count as garbage from now on.
     pub fn reset(&mut self) -> usize {
         let bytes = core::mem::take(&mut self.block_len);
         self.totals.garbage_bytes += bytes as u64;

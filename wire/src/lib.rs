@@ -18,6 +18,22 @@
 //! serial line they are COBS-encoded and each frame is followed by one `0x00`, so that a receiver
 //! finds the next frame after any disturbance.
 //!
+//! ```
+//! use pitwire_wire::{Burst, Deframer, DeviceName, Header, Payload, Piece, Values};
+//!
+//! let header = Header { catalogue: 0, boot: 1, sequence: 0, t0_us: 0, device: DeviceName::new("ecu")? };
+//! let values = Values::I16(&[2000, 2010]);
+//! let payload = Payload::Burst(Burst { channel: 1, period_ns: 10_000_000, values });
+//! let (mut scratch, mut line) = ([0; 1024], [0; 1100]);
+//! let len = pitwire_wire::encode_stream(&header, &payload, &mut scratch, &mut line)?;
+//!
+//! let mut deframer = Deframer::new();
+//! let (_taken, piece) = deframer.push(&line[..len]);
+//! let Some(Piece::Frame(frame)) = piece else { panic!("no frame") };
+//! assert_eq!(pitwire_wire::decode(frame)?, (header, payload));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Reading order
 //! - [`limits`]: every bound with its arithmetic;
 //! - `name`, `header`: who sent the frame, when, and which one it is;

@@ -1,0 +1,6 @@
+//! Uses std.
+
+/// Needs std.
+pub fn name() -> Option<std::ffi::OsString> {
+    std::env::args_os().next()
+}
