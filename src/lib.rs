@@ -1,1 +1,2 @@
 //! Pitwire.
+pub mod spill;
