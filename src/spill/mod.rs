@@ -1,11 +1,15 @@
 //! The disk queue.
 pub mod config;
+#[cfg(test)]
+mod faulty;
 mod frame;
 pub mod fs;
 mod index;
 mod queue;
 pub mod scan;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use bytes::Bytes;

@@ -456,12 +456,12 @@ impl Scan {
         })
     }
 
-    /// Number, run and sequence of the next segment in which a header is sound.
-    fn following(&self) -> Option<(u64, u64, u64)> {
+    /// The number of the next segment in which a header is sound, and that one.
+    fn following(&self) -> Option<(u64, Header)> {
         self.ids.iter().find_map(|&(id, _)| {
             let file = self.fs.open(&self.dir.join(segment_file_name(id))).ok()?;
             let header = Window::new(file.as_ref()).find_header(id, 0).ok()?.0?;
-            Some((id, header.run, header.sequence))
+            Some((id, header))
         })
     }
 }
@@ -483,8 +483,8 @@ impl Iterator for Scan {
             {
                 gap.records = first.checked_sub(next);
             }
-            if let Some((following, run, sequence)) = self.following() {
-                settle(&mut segment, following, run, sequence);
+            if let Some((following, header)) = self.following() {
+                settle(&mut segment, following, &header);
             }
             self.previous = segment.found.next;
             return Some(segment);
@@ -497,17 +497,26 @@ impl Iterator for Scan {
 /// A commit whose sync failed was written once more in the next segment under
 /// the same numbers, or its numbers were given to other records because the
 /// first ones went back to the caller: either way the later segment counts.
-fn settle(segment: &mut ScannedSegment, following: u64, run: u64, sequence: u64) {
+fn settle(segment: &mut ScannedSegment, following: u64, header: &Header) {
+    let (run, sequence) = (header.run, header.sequence);
     let Some((_, next)) = segment.found.next.filter(|(own, _)| *own == run) else {
         return;
     };
+    segment
+        .records
+        .retain(|record| record.run != run || record.sequence < sequence);
+    if header.offset > 0 {
+        // Its start is damaged: what it began with is not known.
+        return;
+    }
     let tail = segment.found.next_at_tail.or(segment.found.first);
     if tail.is_some_and(|(own, tail)| own == run && sequence <= tail) {
         // The whole last commit was withdrawn, torn or not.
-        segment
-            .records
-            .retain(|record| record.run != run || record.sequence < sequence);
         segment.gaps.retain(|gap| gap.reason != GapReason::Torn);
+        return;
+    }
+    if following != segment.id + 1 {
+        // What lay between was acked and deleted, or is missing: nobody knows.
         return;
     }
     // The writer went on after it, so it was durable once: this is damage.
@@ -526,7 +535,7 @@ fn settle(segment: &mut ScannedSegment, following: u64, run: u64, sequence: u64)
         let bytes = segment.bytes;
         match segment.gaps.iter_mut().rfind(|gap| gap.records.is_none()) {
             Some(gap) => gap.records = Some(lost),
-            None if following == segment.id + 1 => segment.gaps.push(Gap {
+            None => segment.gaps.push(Gap {
                 segment: segment.id,
                 offset: bytes,
                 bytes: 0,
@@ -534,7 +543,6 @@ fn settle(segment: &mut ScannedSegment, following: u64, run: u64, sequence: u64)
                 records: Some(lost),
                 weight: None,
             }),
-            None => {}
         }
     }
 }
