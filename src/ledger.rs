@@ -28,6 +28,8 @@ pub enum Policy {
     Validate,
     /// The disk budget of the spill was used up.
     Overflow,
+    /// A record of the spill was damaged on disk.
+    Damaged,
 }
 
 /// Where samples end, or wait.

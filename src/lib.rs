@@ -2,6 +2,7 @@
 pub mod chunk;
 pub mod clock;
 pub mod decode;
+pub mod deliver;
 pub mod gauges;
 pub mod item;
 pub mod ledger;
@@ -12,4 +13,5 @@ pub mod preprocess;
 pub mod receipt;
 pub mod row;
 pub mod sample;
+pub mod spill;
 pub mod store;

@@ -27,7 +27,8 @@ const REVISIONS_MAX: usize = 4;
 pub(super) struct Wire {
     spec: SourceSpec,
     remember: Remember,
-    deframer: Box<Deframer>,
+    /// Taken out while a frame is looked at, since it lends its buffer.
+    deframer: Option<Box<Deframer>>,
     devices: HashMap<(Name, Name), Device>,
     known: HashMap<(String, String), Vec<CatalogueRecord>>,
 }
@@ -59,7 +60,7 @@ impl Wire {
         for record in known {
             by_device.entry((record.car.clone(), record.device.clone())).or_default().push(record.clone());
         }
-        Self { spec, remember, deframer: Box::default(), devices: HashMap::new(), known: by_device }
+        Self { spec, remember, deframer: Some(Box::default()), devices: HashMap::new(), known: by_device }
     }
 
     /// The car that a topic `…/CAR/DEVICE` names, unless the source's own holds.
@@ -72,8 +73,7 @@ impl Wire {
     }
 
     fn stream(&mut self, mut bytes: &[u8], arrival: &Arrival, out: &mut Vec<Item>) {
-        // The deframer lends its buffer, so it is taken out while a frame is looked at.
-        let mut deframer = std::mem::take(&mut self.deframer);
+        let mut deframer = self.deframer.take().unwrap_or_default();
         loop {
             let (taken, piece) = deframer.push(bytes);
             bytes = &bytes[taken..];
@@ -92,7 +92,7 @@ impl Wire {
                 }
             }
         }
-        self.deframer = deframer;
+        self.deframer = Some(deframer);
     }
 
     /// Decodes one frame; `whole` are its bytes if they can be kept without copying.
@@ -145,7 +145,7 @@ impl Format for Wire {
         let arrival = Arrival { accepted_at, received, receipt };
         match body {
             Body::Opened => {
-                let cut = self.deframer.reset();
+                let cut = self.deframer.as_mut().map_or(0, |deframer| deframer.reset());
                 self.spec.gauges.garbage_bytes.fetch_add(cut as u64, Ordering::Relaxed);
                 arrival.receipt.settle();
             }

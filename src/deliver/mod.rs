@@ -1,0 +1,88 @@
+//! Delivery: everything that leaves the pipeline becomes durable, in the store or in the spill.
+//!
+//! ```text
+//!              ┌───────── live ─────────▶ store
+//!  flushes ─▶ pending                       ▲
+//!              └─ not stored by D ─▶ spill ─┘ backlog, oldest first
+//! ```
+//! Three modes: *direct* (nothing in the spill, the store takes writes), *spilling* (it does not),
+//! *draining* (it does, and the backlog goes with a share of the writes beside live data).
+//!
+//! Invariants: a receipt fires only when the store has acknowledged or the spill has synced; nothing is
+//! spilled before D unless memory runs out; a record leaves the spill only after the store has
+//! acknowledged it; live data never waits for the backlog. The only module that sees store and spill.
+//!
+//! Deliberately absent so far: adaptive concurrency, priorities, and a ring in memory for the case that
+//! neither store nor spill can be written (then the sources are held back).
+
+mod decide;
+mod link;
+mod quarantine;
+pub mod record;
+mod run;
+mod stats;
+mod tasks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Store, StoreError};
+
+pub use decide::{Decision, decide};
+pub use link::LinkState;
+pub use run::{Deliver, Parts};
+pub use stats::{DeliverSnapshot, Mode, SpillLedger, StatsHandle};
+
+/// `[deliver]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// When a chunk closes by age.
+    #[serde(with = "humantime_serde")]
+    pub flush_after: Duration,
+    /// D: what is not stored by then goes to the spill.
+    #[serde(with = "humantime_serde")]
+    pub durable_within: Duration,
+    /// How long a stop may take until what is in memory is durable.
+    #[serde(with = "humantime_serde")]
+    pub drain_within: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            flush_after: Duration::from_millis(200),
+            durable_within: Duration::from_secs(1),
+            drain_within: Duration::from_secs(8),
+        }
+    }
+}
+
+impl Config {
+    /// What is wrong, as (key, what would be right).
+    #[must_use]
+    pub fn faults(&self) -> Vec<(String, String)> {
+        let mut faults = Vec::new();
+        let mut fault = |key: &str, what: String| faults.push((format!("deliver.{key}"), what));
+        if self.flush_after < Duration::from_millis(10) || self.flush_after > Duration::from_secs(10) {
+            fault("flush_after", "must be from 10ms to 10s".into());
+        }
+        if self.flush_after > self.durable_within / 2 {
+            let half = humantime::format_duration(self.durable_within / 2);
+            fault("flush_after", format!("must be at most half of durable_within, that is {half}"));
+        }
+        if self.drain_within < self.durable_within {
+            fault("drain_within", "must be at least durable_within".into());
+        }
+        faults
+    }
+}
+
+/// Connects to the store and checks it, once.
+pub type Connect = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Store>, StoreError>> + Send + Sync>;
+
+#[cfg(test)]
+mod tests;

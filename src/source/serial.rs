@@ -1,0 +1,140 @@
+//! Serial ports: opened by path, read, and opened again by path when the cable or the device goes away.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+use tokio_serial::{SerialPortBuilderExt, SerialStream};
+
+use super::Outlet;
+use crate::decode::FormatName;
+use crate::gauges::SourceState;
+use crate::item::{Body, RawMessage};
+use crate::limits::SERIAL_READ_BYTES;
+use crate::receipt::Receipt;
+
+/// First pause before a port is opened again.
+const REOPEN_AFTER_MIN: Duration = Duration::from_millis(100);
+/// Longest pause: a cable that is plugged in again is noticed within it.
+const REOPEN_AFTER_MAX: Duration = Duration::from_secs(2);
+
+/// `[[source.serial]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SerialConfig {
+    /// Its name: in the ledger, in messages.
+    pub name: String,
+    /// The port, best by a path that stays: `/dev/serial/by-id/…`.
+    pub path: PathBuf,
+    /// Bits a second.
+    #[serde(default = "default_baud")]
+    pub baud: u32,
+    /// What it speaks: `wire`.
+    #[serde(default)]
+    pub format: FormatName,
+    /// The car, if not the agent's.
+    pub car: Option<String>,
+    /// Put before the names of its devices.
+    #[serde(default)]
+    pub device_prefix: String,
+}
+
+const fn default_baud() -> u32 {
+    921_600
+}
+
+/// Reads the port until told to stop.
+pub async fn run(config: SerialConfig, outlet: Outlet) {
+    let mut pause = REOPEN_AFTER_MIN;
+    loop {
+        match open(&config) {
+            Ok(port) => {
+                pause = REOPEN_AFTER_MIN;
+                show(&outlet, &config.name, SourceState::Connected, "");
+                match read(port, &outlet).await {
+                    Ended::Told => return,
+                    Ended::Lost(reason) => show(&outlet, &config.name, SourceState::Down, &reason),
+                }
+            }
+            Err(reason) => show(&outlet, &config.name, SourceState::Down, &reason),
+        }
+        tokio::select! {
+            () = outlet.stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(REOPEN_AFTER_MAX);
+    }
+}
+
+fn open(config: &SerialConfig) -> Result<SerialStream, String> {
+    let path = config.path.display();
+    tokio_serial::new(config.path.to_string_lossy(), config.baud).open_native_async().map_err(|error| {
+        let remedy = match error.kind() {
+            tokio_serial::ErrorKind::NoDevice => "check the cable and source.serial.path".to_owned(),
+            tokio_serial::ErrorKind::InvalidInput => format!("the port does not take {} baud: see baud", config.baud),
+            tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => "check the cable and source.serial.path".to_owned(),
+            tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => "add the user to the group dialout".to_owned(),
+            _ if error.description.contains("busy") => "another program has the port open: stop that".to_owned(),
+            _ => "it is tried again".to_owned(),
+        };
+        format!("open {path}: {}; {remedy}", error.description)
+    })
+}
+
+enum Ended {
+    Told,
+    Lost(String),
+}
+
+async fn read(mut port: SerialStream, outlet: &Outlet) -> Ended {
+    if !send(outlet, Body::Opened).await {
+        return Ended::Told;
+    }
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(SERIAL_READ_BYTES);
+        let read = tokio::select! {
+            () = outlet.stop.cancelled() => return Ended::Told,
+            read = port.read_buf(&mut buffer) => read,
+        };
+        match read {
+            // A pseudo-terminal whose other end is gone reads as an endless end of file.
+            Ok(0) => return Ended::Lost("the port was unplugged; it is opened again when it is back".into()),
+            Ok(count) => {
+                outlet.gauges.received(count, outlet.clock.now());
+                if !send(outlet, Body::Stream(buffer.split().freeze())).await {
+                    return Ended::Told;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Ended::Lost(format!("the port was lost: {error}; it is opened again when it is back")),
+        }
+    }
+}
+
+/// Puts a message into the pipeline; `false` if the pipeline is gone.
+///
+/// While it waits for room nothing is read, so the kernel's buffer fills and the device's frames are cut:
+/// its sequence shows what was lost.
+async fn send(outlet: &Outlet, body: Body) -> bool {
+    let message = RawMessage {
+        source: outlet.id,
+        body,
+        accepted_at: outlet.clock.now(),
+        received: outlet.clock.now_utc(),
+        receipt: Receipt::none(),
+    };
+    outlet.sender.send(message).await.is_ok()
+}
+
+fn show(outlet: &Outlet, name: &str, state: SourceState, detail: &str) {
+    if outlet.gauges.set(state, detail, outlet.clock.now()) {
+        match state {
+            SourceState::Connected => tracing::info!(source = name, "serial port open"),
+            _ => tracing::warn!(source = name, detail, "serial port down"),
+        }
+    }
+}

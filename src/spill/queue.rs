@@ -1,0 +1,501 @@
+//! The handle: what callers await, and the state they share with the writer.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use super::config::{BLOCK_BYTES, Config, META_BYTES_MAX, WAITING_BYTES_MAX};
+use super::frame::{align_up, framed_bytes};
+use super::fs::{Filesystem, SegmentFile};
+use super::index::{Entry, Index, Ticket};
+use super::scan::{DAMAGED_DIR, GapReason, Scan, parse_segment_file_name, read_record, segment_file_name};
+use super::stats::{AppendError, Gone, Observer, Recovery, SpillError, Stats};
+use super::writer::{Append, Command, Writer};
+use super::{Position, Record};
+
+/// An unreadable segment is tried again this often.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Segments kept open for reading: one that is being drained, one that ends,
+/// and two for records that came back.
+const OPEN_FILES_MAX: usize = 4;
+/// Unit of the semaphore that bounds the bytes waiting.
+const PERMIT_BYTES: u64 = 1024;
+
+/// What changes, under one lock that is never held across a call to the file
+/// system.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) index: Index,
+    /// Segments kept aside.
+    pub(super) damaged_bytes: u64,
+    /// Segments that could not be read at start and are left alone.
+    unreadable_bytes: u64,
+    pub(super) counts: Counts,
+    closed: bool,
+}
+
+impl State {
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.index.bytes() + self.damaged_bytes + self.unreadable_bytes
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) written_bytes: u64,
+    pub(super) syncs: u64,
+    pub(super) failed_syncs: u64,
+    pub(super) failed_writes: u64,
+    pub(super) failing: bool,
+    failed_reads: u64,
+    dropped_records: u64,
+    dropped_weight: u64,
+    lost_records: u64,
+    last_error: Option<String>,
+}
+
+/// What handles, readers and the writer's thread share.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) fs: Arc<dyn Filesystem>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) readable: Notify,
+    pub(super) tidy_asked: AtomicBool,
+    state: Mutex<State>,
+    open_files: Mutex<Vec<(u64, Arc<dyn SegmentFile>)>>,
+    lock: Mutex<Option<Box<dyn Send + Sync>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that holds these locks can stop halfway.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        locked(&self.state)
+    }
+
+    pub(super) fn fault(&self, what: &str, error: &io::Error) {
+        self.state().counts.last_error = Some(format!("{what}: {error}"));
+    }
+
+    pub(super) fn unlock(&self) {
+        locked(&self.lock).take();
+    }
+
+    pub(super) fn count_dropped(&self, records: u64, weight: u64) {
+        let counts = &mut self.state().counts;
+        counts.dropped_records += records;
+        counts.dropped_weight = counts.dropped_weight.saturating_add(weight);
+    }
+
+    /// A segment's file is gone.
+    pub(super) fn forget(&self, id: u64) {
+        self.state().index.remove(id);
+        locked(&self.open_files).retain(|(open, _)| *open != id);
+    }
+
+    fn open(&self, id: u64) -> io::Result<Arc<dyn SegmentFile>> {
+        if let Some((_, file)) = locked(&self.open_files).iter().find(|(open, _)| *open == id) {
+            return Ok(file.clone());
+        }
+        let file = self.fs.open(&self.config.dir.join(segment_file_name(id)))?;
+        let mut files = locked(&self.open_files);
+        if files.len() >= OPEN_FILES_MAX {
+            files.remove(0);
+        }
+        files.push((id, file.clone()));
+        Ok(file)
+    }
+
+    fn read(&self, ticket: &Ticket) -> io::Result<Option<Record>> {
+        let entry = &ticket.entry;
+        let segment = ticket.position.segment;
+        let file = match self.open(segment) {
+            // Removed by hand: it will not come back.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let meta_bytes = usize::from(entry.meta_bytes);
+        read_record(file.as_ref(), segment, entry.offset, meta_bytes, entry.payload_bytes)
+    }
+
+    /// Reads what was handed out. What is damaged leaves the queue, what the
+    /// file system refuses goes back for later.
+    fn read_all(&self, lease: &mut Lease, tickets: Vec<Ticket>) -> Vec<(Position, Record)> {
+        let mut records = Vec::with_capacity(tickets.len());
+        let mut refused = None;
+        for ticket in tickets {
+            let position = ticket.position;
+            if refused == Some(position.segment) {
+                continue;
+            }
+            match self.read(&ticket) {
+                Ok(Some(record)) => {
+                    lease.read.push(position);
+                    records.push((position, record));
+                }
+                Ok(None) => {
+                    {
+                        let mut state = self.state();
+                        state.index.lose(position);
+                        state.counts.lost_records += 1;
+                    }
+                    tracing::error!(
+                        segment = position.segment,
+                        offset = ticket.entry.offset,
+                        "a record was damaged on disk"
+                    );
+                    self.observer.lost(Gone { position, meta: None, weight: ticket.entry.weight });
+                }
+                Err(error) => {
+                    refused = Some(position.segment);
+                    self.fault("read a segment", &error);
+                    let mut state = self.state();
+                    state.counts.failed_reads += 1;
+                    let at = Instant::now() + READ_AGAIN_AFTER;
+                    state.index.postpone(position.segment, at);
+                }
+            }
+        }
+        records
+    }
+}
+
+/// Records handed out but not delivered yet: they go back if nobody takes them.
+struct Lease {
+    shared: Arc<Shared>,
+    taken: Vec<Position>,
+    read: Vec<Position>,
+}
+
+impl Lease {
+    /// The records that were read now belong to the caller.
+    fn hand_over(mut self) {
+        let read = std::mem::take(&mut self.read);
+        // Both lie in order.
+        self.taken.retain(|position| read.binary_search(position).is_err());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut back = false;
+        for position in self.taken.drain(..) {
+            // A lost one is not in flight any more: no effect.
+            back |= self.shared.state().index.nack(position);
+        }
+        if back {
+            self.shared.readable.notify_waiters();
+        }
+    }
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    waiting: Arc<Semaphore>,
+}
+
+/// A disk queue; see the head of the module. Clones are handles of the same one.
+///
+/// The directory stays locked until [`Spill::close`] or shortly after the last
+/// handle was dropped.
+#[derive(Clone)]
+pub struct Spill(Arc<Handle>);
+
+impl std::fmt::Debug for Spill {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spill").field("dir", &self.0.shared.config.dir).finish_non_exhaustive()
+    }
+}
+
+impl Spill {
+    /// Opens the queue in `config.dir` and finds what an earlier process left
+    /// there. Blocking: it reads and checks every byte.
+    ///
+    /// # Errors
+    /// If a setting is wrong, another process has the directory, or it cannot
+    /// be created, opened or listed. What the files contain is never a reason:
+    /// that is reported in [`Recovery::gaps`].
+    pub fn open(
+        config: Config,
+        fs: Arc<dyn Filesystem>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<(Self, Recovery), SpillError> {
+        config.validate()?;
+        let dir = config.dir.clone();
+        let fault = |what| {
+            let dir = dir.display().to_string();
+            move |source| SpillError::Io { what, dir, source }
+        };
+        fs.create_dir(&dir).map_err(fault("create the spill directory"))?;
+        let lock = fs.lock(&dir).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => SpillError::Locked { dir: dir.display().to_string() },
+            _ => fault("lock the spill directory")(source),
+        })?;
+        let mut state = State::default();
+        let list = fault("list the spill directory");
+        let (recovery, next_id) = recover(&fs, &dir, &mut state, observer.as_ref()).map_err(list)?;
+        let shared = Arc::new(Shared {
+            config,
+            fs,
+            observer,
+            readable: Notify::new(),
+            tidy_asked: AtomicBool::new(false),
+            state: Mutex::new(state),
+            open_files: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        });
+        let (commands, orders) = mpsc::channel();
+        let writer = Writer::new(shared.clone(), next_id);
+        std::thread::Builder::new()
+            .name("spill".into())
+            .spawn(move || writer.serve(&orders))
+            .map_err(fault("start the writer of"))?;
+        // 16 MiB / 1 KiB: far below what the semaphore can count.
+        let permits = usize::try_from(WAITING_BYTES_MAX / PERMIT_BYTES).unwrap_or(usize::MAX);
+        let waiting = Arc::new(Semaphore::new(permits));
+        Ok((Self(Arc::new(Handle { shared, commands, waiting })), recovery))
+    }
+
+    /// Makes records durable as one unit, in order, behind everything appended
+    /// before. Resolves only after they are synced; appends that wait together
+    /// share one sync. Waits itself when more than [`WAITING_BYTES_MAX`] wait.
+    ///
+    /// # Errors
+    /// [`AppendError`], with the records: none of them is in the queue then.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe. Dropped before the writer has taken them, the records
+    /// are gone; dropped later, they are appended all the same and nobody
+    /// learns of it. Await it to its end, in a task of its own if need be.
+    pub async fn append(&self, records: Vec<Record>) -> Result<Vec<Position>, AppendError> {
+        let handle = &self.0;
+        let config = &handle.shared.config;
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let meta_bytes = records.iter().map(|r| r.meta.len()).max().unwrap_or(0);
+        let bytes = align_up(records.iter().map(framed_bytes).sum(), BLOCK_BYTES);
+        let bounds = [
+            (meta_bytes as u64, META_BYTES_MAX as u64),
+            (bytes, config.append_bytes_max()),
+            (records.len() as u64, u64::from(config.records_max)),
+        ];
+        if let Some(&(bytes, max)) = bounds.iter().find(|(is, max)| is > max) {
+            return Err(AppendError::TooLarge { records, bytes, max });
+        }
+        let permits = bytes.min(WAITING_BYTES_MAX) / PERMIT_BYTES;
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+        let waiting = handle.waiting.clone();
+        // The semaphore is never closed.
+        let Ok(permit) = waiting.acquire_many_owned(permits).await else {
+            return Err(AppendError::Closed { records });
+        };
+        if handle.shared.state().closed {
+            return Err(AppendError::Closed { records });
+        }
+        let (answer, answered) = oneshot::channel();
+        let append = Append { records, bytes, answer, permit };
+        if let Err(mpsc::SendError(Command::Append(append))) = handle.commands.send(Command::Append(append)) {
+            let records = append.records;
+            return Err(AppendError::Closed { records });
+        }
+        answered.await.unwrap_or(Err(AppendError::Closed { records: Vec::new() }))
+    }
+
+    /// The oldest record that is not in flight, waiting for one if there is
+    /// none; it is in flight from then on. `None` once the queue is closed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a record that was not delivered goes back to its place.
+    pub async fn next(&self) -> Option<(Position, Record)> {
+        self.next_batch(1, u64::MAX).await?.pop()
+    }
+
+    /// Like [`Spill::next`], for up to `records_max` records of together
+    /// `bytes_max` bytes (but at least one), read in one go. Needs a tokio
+    /// runtime with its timer.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: records that were not delivered go back to their places.
+    pub async fn next_batch(&self, records_max: usize, bytes_max: u64) -> Option<Vec<(Position, Record)>> {
+        let shared = &self.0.shared;
+        loop {
+            let notified = shared.readable.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            let (tickets, retry_at) = {
+                let mut state = shared.state();
+                if state.closed {
+                    return None;
+                }
+                let now = Instant::now();
+                let tickets = state.index.take(records_max.max(1), bytes_max, now);
+                (tickets, state.index.retry_at())
+            };
+            if tickets.is_empty() {
+                match retry_at {
+                    Some(at) => {
+                        let _ = tokio::time::timeout_at(at.into(), notified).await;
+                    }
+                    None => notified.await,
+                }
+                continue;
+            }
+            let mut lease = Lease {
+                shared: shared.clone(),
+                taken: tickets.iter().map(|ticket| ticket.position).collect(),
+                read: Vec::new(),
+            };
+            let reading = tokio::task::spawn_blocking(move || {
+                let shared = lease.shared.clone();
+                let records = shared.read_all(&mut lease, tickets);
+                (lease, records)
+            });
+            let Ok((lease, records)) = reading.await else {
+                // The runtime is shutting down; the lease has given all back.
+                return None;
+            };
+            lease.hand_over();
+            self.ask_tidy(records.is_empty());
+            if !records.is_empty() {
+                return Some(records);
+            }
+        }
+    }
+
+    /// The record is stored elsewhere; its segment is deleted once this is said
+    /// of all in it. `false` if it was not in flight.
+    pub fn ack(&self, position: Position) -> bool {
+        let (acked, finished) = {
+            let mut state = self.0.shared.state();
+            let acked = state.index.ack(position);
+            (acked, acked && state.index.is_finished(position.segment))
+        };
+        self.ask_tidy(finished);
+        acked
+    }
+
+    /// The record goes back to its place and is handed out again, oldest
+    /// first. `false` if it was not in flight.
+    pub fn nack(&self, position: Position) -> bool {
+        let back = self.0.shared.state().index.nack(position);
+        if back {
+            self.0.shared.readable.notify_waiters();
+        }
+        back
+    }
+
+    /// A snapshot; cheap.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let shared = &self.0.shared;
+        let state = shared.state();
+        let (index, counts) = (&state.index, &state.counts);
+        Stats {
+            backlog_records: index.records(),
+            backlog_weight: index.weight(),
+            in_flight_records: index.in_flight(),
+            disk_bytes: state.disk_bytes(),
+            disk_max_bytes: shared.config.disk_max.as_u64(),
+            segments: index.segments() as u64,
+            oldest: index.oldest().map(|at| at.elapsed()),
+            written_bytes: counts.written_bytes,
+            syncs: counts.syncs,
+            dropped_records: counts.dropped_records,
+            dropped_weight: counts.dropped_weight,
+            lost_records: counts.lost_records,
+            failed_syncs: counts.failed_syncs,
+            failed_writes: counts.failed_writes,
+            failed_reads: counts.failed_reads,
+            failing: counts.failing,
+            last_error: counts.last_error.clone(),
+        }
+    }
+
+    /// Waits until everything asked for before is done: appends answered,
+    /// finished segments removed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only waits.
+    pub async fn settled(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.0.commands.send(Command::Barrier(answer)).is_ok() {
+            let _ = answered.await;
+        }
+    }
+
+    /// Finishes the appends that wait, removes what is finished and releases
+    /// the directory. Appends after this answer `Closed`, reads `None`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the closing goes on.
+    pub async fn close(&self) {
+        self.0.shared.state().closed = true;
+        self.0.shared.readable.notify_waiters();
+        let (answer, answered) = oneshot::channel();
+        if self.0.commands.send(Command::Close(answer)).is_ok() {
+            let _ = answered.await;
+        }
+    }
+
+    fn ask_tidy(&self, needed: bool) {
+        if needed && !self.0.shared.tidy_asked.swap(true, Ordering::AcqRel) {
+            let _ = self.0.commands.send(Command::Tidy);
+        }
+    }
+}
+
+/// Fills the index from the directory; answers what was found and the first
+/// number that no segment has.
+fn recover(
+    fs: &Arc<dyn Filesystem>,
+    dir: &Path,
+    state: &mut State,
+    observer: &dyn Observer,
+) -> io::Result<(Recovery, u64)> {
+    let mut recovery = Recovery::default();
+    let mut last_id = 0;
+    // Absent, as a rule.
+    for file in fs.list(&dir.join(DAMAGED_DIR)).unwrap_or_default() {
+        state.damaged_bytes += file.bytes;
+        last_id = last_id.max(parse_segment_file_name(&file.name).unwrap_or(0));
+    }
+    for segment in Scan::new(fs.clone(), dir)? {
+        let id = segment.id;
+        last_id = last_id.max(id);
+        recovery.segments += 1;
+        recovery.bytes += segment.bytes;
+        if segment.gaps.iter().any(|gap| gap.reason == GapReason::Unreadable) {
+            state.unreadable_bytes += segment.bytes;
+            recovery.gaps.extend(segment.gaps);
+            continue;
+        }
+        state.index.open_segment(id);
+        state.index.add_bytes(id, segment.bytes);
+        let entry = |record: &super::RecordInfo| {
+            let meta_bytes = u16::try_from(record.meta.len()).unwrap_or(u16::MAX);
+            Entry::new(record.offset, meta_bytes, record.payload_bytes, record.weight)
+        };
+        state.index.extend(id, segment.records.iter().map(entry).collect(), None);
+        state.index.close(id);
+        if segment.is_damaged() {
+            state.index.mark_damaged(id);
+        }
+        for (record, info) in (0..).zip(&segment.records) {
+            let position = Position { segment: id, record };
+            observer.recovered(position, &info.meta, info.weight);
+        }
+        recovery.gaps.extend(segment.gaps);
+    }
+    recovery.records = state.index.records();
+    recovery.weight = state.index.weight();
+    Ok((recovery, last_id + 1))
+}

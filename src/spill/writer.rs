@@ -1,0 +1,538 @@
+//! The one thread that changes the directory: it joins the appends that wait
+//! into a commit, writes it, syncs once, and answers them all; it removes
+//! finished segments and makes room.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::config::{BLOCK_BYTES, GROUP_BYTES_MAX, Overflow};
+use super::frame::{ALIGN_BYTES, Header, align_up, body_crc, framed_bytes};
+use super::fs::SegmentFile;
+use super::index::Entry;
+use super::queue::Shared;
+use super::scan::{DAMAGED_DIR, parse_segment_file_name, read_record, segment_file_name};
+use super::stats::{AppendError, Gone};
+use super::{Position, Record};
+
+/// A drained segment that takes appends is removed after this long without
+/// one, so that short gaps of the uplink do not make a file each.
+const IDLE_CLOSE: Duration = Duration::from_secs(1);
+/// A removal that failed is tried again this often.
+const RETRY_EVERY: Duration = Duration::from_secs(5);
+
+/// An append that waits for the writer.
+pub(super) struct Append {
+    pub(super) records: Vec<Record>,
+    pub(super) bytes: u64,
+    pub(super) answer: oneshot::Sender<Result<Vec<Position>, AppendError>>,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// What the thread is asked to do.
+pub(super) enum Command {
+    Append(Append),
+    /// A segment may be finished.
+    Tidy,
+    /// Answer when everything before it is done.
+    Barrier(oneshot::Sender<()>),
+    /// Tidy up and end.
+    Close(oneshot::Sender<()>),
+}
+
+struct Active {
+    id: u64,
+    file: Arc<dyn SegmentFile>,
+    /// Durable bytes; the next commit starts here.
+    bytes: u64,
+}
+
+/// Why a commit did not succeed.
+enum Fault {
+    Full(String),
+    Io(io::Error),
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    active: Option<Active>,
+    next_id: u64,
+    run: Option<u64>,
+    sequence: u64,
+    buf: Vec<u8>,
+    last_append: Instant,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, next_id: u64) -> Self {
+        Self { shared, active: None, next_id, run: None, sequence: 0, buf: Vec::new(), last_append: Instant::now() }
+    }
+
+    /// Serves until the queue is closed or its last handle dropped.
+    pub(super) fn serve(mut self, commands: &Receiver<Command>) {
+        // Recovery may have found segments with nothing sound in them.
+        self.tidy();
+        let mut held = None;
+        loop {
+            let command = match held.take() {
+                Some(command) => command,
+                None => match self.wait(commands) {
+                    Ok(command) => command,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.idle();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => break,
+                },
+            };
+            match command {
+                Command::Append(first) => {
+                    let group;
+                    (group, held) = self.gather(first, commands);
+                    self.answer_group(group);
+                }
+                Command::Tidy => {
+                    self.shared.tidy_asked.store(false, std::sync::atomic::Ordering::Release);
+                    self.tidy();
+                }
+                Command::Barrier(answer) => {
+                    let _ = answer.send(());
+                }
+                Command::Close(answer) => {
+                    self.finish();
+                    let _ = answer.send(());
+                    refuse_all(commands);
+                    return;
+                }
+            }
+        }
+        self.finish();
+    }
+
+    /// The appends that wait, as long as they fit into one commit, and the
+    /// command that ended the row.
+    fn gather(&self, first: Append, commands: &Receiver<Command>) -> (Vec<Append>, Option<Command>) {
+        let config = &self.shared.config;
+        let bytes_max = GROUP_BYTES_MAX.min(config.segment_bytes.as_u64());
+        let (mut bytes, mut records) = (first.bytes, first.records.len());
+        let mut group = vec![first];
+        loop {
+            match commands.try_recv() {
+                Ok(Command::Append(next))
+                    if bytes + next.bytes <= bytes_max
+                        && records + next.records.len() <= config.records_max as usize =>
+                {
+                    bytes += next.bytes;
+                    records += next.records.len();
+                    group.push(next);
+                }
+                Ok(other) => return (group, Some(other)),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return (group, None),
+            }
+        }
+    }
+
+    fn wait(&self, commands: &Receiver<Command>) -> Result<Command, RecvTimeoutError> {
+        let unfinished = !self.shared.state().index.finished().is_empty();
+        if unfinished {
+            commands.recv_timeout(RETRY_EVERY)
+        } else if self.active.is_some() {
+            commands.recv_timeout(IDLE_CLOSE)
+        } else {
+            commands.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        }
+    }
+
+    fn idle(&mut self) {
+        if self.last_append.elapsed() >= IDLE_CLOSE {
+            self.close_if_drained();
+        }
+        self.tidy();
+    }
+
+    fn finish(&mut self) {
+        self.close_if_drained();
+        self.tidy();
+        self.shared.unlock();
+    }
+
+    fn close_if_drained(&mut self) {
+        if let Some(active) = &self.active
+            && self.shared.state().index.is_drained(active.id)
+        {
+            self.close_active();
+        }
+    }
+
+    fn close_active(&mut self) {
+        if let Some(active) = self.active.take() {
+            self.shared.state().index.close(active.id);
+        }
+    }
+
+    fn answer_group(&mut self, group: Vec<Append>) {
+        self.last_append = Instant::now();
+        let result = self.commit(&group);
+        {
+            let mut state = self.shared.state();
+            state.counts.failing = matches!(result, Err(Fault::Io(_)));
+        }
+        match result {
+            Ok(positions) => {
+                let mut positions = positions.into_iter();
+                for append in group {
+                    let own = positions.by_ref().take(append.records.len()).collect();
+                    let _ = append.answer.send(Ok(own));
+                    drop(append.permit);
+                }
+                self.shared.readable.notify_waiters();
+            }
+            Err(fault) => {
+                for append in group {
+                    let records = append.records;
+                    let error = match &fault {
+                        Fault::Full(reason) => AppendError::Full { records, reason: reason.clone() },
+                        Fault::Io(source) => AppendError::Io { records, source: copy_of(source) },
+                    };
+                    let _ = append.answer.send(Err(error));
+                    drop(append.permit);
+                }
+            }
+        }
+    }
+
+    /// Makes a group durable as one commit, or leaves nothing of it behind.
+    fn commit(&mut self, group: &[Append]) -> Result<Vec<Position>, Fault> {
+        let count = group.iter().map(|append| append.records.len()).sum::<usize>();
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let framed = group.iter().flat_map(|append| &append.records).map(framed_bytes);
+        let bytes = align_up(framed.sum(), BLOCK_BYTES);
+        self.make_room(bytes, count)?;
+        let error = match self.write(group, bytes) {
+            Ok(positions) => return Ok(positions),
+            Err(error) => error,
+        };
+        // The records are still here; the segment is not trusted any more.
+        self.shared.fault("append", &error);
+        if is_full(&error) && !self.make_some_room() {
+            return Err(Fault::Full(error.to_string()));
+        }
+        self.write(group, bytes).map_err(|error| {
+            self.shared.fault("append to a new segment", &error);
+            if is_full(&error) { Fault::Full(error.to_string()) } else { Fault::Io(error) }
+        })
+    }
+
+    /// Writes and syncs one commit; on any failure the segment is retired.
+    fn write(&mut self, group: &[Append], bytes: u64) -> io::Result<Vec<Position>> {
+        let segment_max = self.shared.config.segment_bytes.as_u64();
+        if self.active.as_ref().is_some_and(|a| a.bytes + bytes > segment_max) {
+            self.close_active();
+        }
+        let (id, file, start) = match &self.active {
+            Some(active) => (active.id, active.file.clone(), active.bytes),
+            None => {
+                let (id, file) = self.create()?;
+                (id, file, 0)
+            }
+        };
+        let run = *self.run.get_or_insert(id);
+        let (entries, positions) = self.encode(group, id, run, start);
+        let written = self.write_and_sync(file.as_ref(), start);
+        if let Err(error) = written {
+            self.retire(id, file.as_ref(), start);
+            return Err(error);
+        }
+        self.sequence += entries.len() as u64;
+        let end = start + self.buf.len() as u64;
+        let mut state = self.shared.state();
+        if start == 0 {
+            state.index.open_segment(id);
+        }
+        state.index.add_bytes(id, end - start);
+        let first = state.index.segment_entries(id);
+        state.index.extend(id, entries, Some(Instant::now()));
+        drop(state);
+        self.active = Some(Active { id, file, bytes: end });
+        let place = |record| Position { segment: id, record: u32::try_from(first + record).unwrap_or(u32::MAX) };
+        Ok((0..positions).map(place).collect())
+    }
+
+    fn create(&mut self) -> io::Result<(u64, Arc<dyn SegmentFile>)> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let path = self.path(id);
+        let file = self.shared.fs.create(&path).inspect_err(|_| self.count_failed_write())?;
+        Ok((id, file))
+    }
+
+    fn write_and_sync(&self, file: &dyn SegmentFile, start: u64) -> io::Result<()> {
+        file.write_all_at(&self.buf, start).inspect_err(|_| self.count_failed_write())?;
+        self.shared.state().counts.written_bytes += self.buf.len() as u64;
+        self.sync(|| file.sync_data())?;
+        if start == 0 {
+            self.sync(|| self.shared.fs.sync_dir(&self.shared.config.dir))?;
+        }
+        Ok(())
+    }
+
+    fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let result = sync();
+        let counts = &mut self.shared.state().counts;
+        match &result {
+            Ok(()) => counts.syncs += 1,
+            Err(_) => counts.failed_syncs += 1,
+        }
+        result
+    }
+
+    fn count_failed_write(&self) {
+        self.shared.state().counts.failed_writes += 1;
+    }
+
+    /// Puts the group into the buffer as it will lie at `start` of a segment.
+    fn encode(&mut self, group: &[Append], id: u64, run: u64, start: u64) -> (Vec<Entry>, usize) {
+        // A rare large append does not keep its buffer.
+        if self.buf.capacity() as u64 > 4 * GROUP_BYTES_MAX {
+            self.buf = Vec::new();
+        }
+        self.buf.clear();
+        let count = group.iter().map(|append| append.records.len()).sum::<usize>();
+        let mut entries = Vec::with_capacity(count);
+        for record in group.iter().flat_map(|append| &append.records) {
+            // `append` has checked the lengths, and a segment is below 4 GiB.
+            let header = Header {
+                first: entries.is_empty(),
+                last: entries.len() + 1 == count,
+                meta_bytes: u16::try_from(record.meta.len()).unwrap_or(u16::MAX),
+                payload_bytes: u32::try_from(record.payload.len()).unwrap_or(u32::MAX),
+                offset: u32::try_from(start + self.buf.len() as u64).unwrap_or(u32::MAX),
+                segment: id,
+                run,
+                sequence: self.sequence + entries.len() as u64,
+                weight: record.weight,
+                body_crc: body_crc(record),
+            };
+            self.buf.extend_from_slice(&header.encode());
+            self.buf.extend_from_slice(&record.meta);
+            self.buf.extend_from_slice(&record.payload);
+            pad(&mut self.buf, ALIGN_BYTES);
+            entries.push(Entry::new(header.offset, header.meta_bytes, header.payload_bytes, record.weight));
+        }
+        pad(&mut self.buf, BLOCK_BYTES);
+        (entries, count)
+    }
+
+    /// The segment gets no further commit. What it held before stays; what the
+    /// failed commit left is cut off if that can be done, and is told from
+    /// durable records by the numbers in the next segment if not.
+    fn retire(&mut self, id: u64, file: &dyn SegmentFile, durable: u64) {
+        tracing::warn!(segment = id, durable, "segment retired after a fault");
+        self.close_active();
+        if durable > 0 {
+            let cut = file.set_len(durable);
+            let left = if cut.is_ok() { Ok(durable) } else { file.bytes() };
+            let left = left.unwrap_or(durable + self.buf.len() as u64);
+            self.shared.state().index.set_bytes(id, left);
+        } else if let Err(error) = self.shared.fs.remove(&self.path(id)) {
+            self.shared.fault("remove a retired segment", &error);
+            let mut state = self.shared.state();
+            state.index.open_segment(id);
+            state.index.add_bytes(id, file.bytes().unwrap_or(self.buf.len() as u64));
+            state.index.close(id);
+        }
+    }
+
+    fn path(&self, id: u64) -> PathBuf {
+        self.shared.config.dir.join(segment_file_name(id))
+    }
+
+    /// Removes finished segments, or puts them aside if they are damaged.
+    /// Answers how many went.
+    fn tidy(&mut self) -> usize {
+        let finished = self.shared.state().index.finished();
+        let mut gone = 0;
+        for (id, bytes, damaged) in finished {
+            match self.discard(id, bytes, damaged) {
+                Ok(()) => {
+                    self.shared.forget(id);
+                    gone += 1;
+                }
+                Err(error) => self.shared.fault("remove a finished segment", &error),
+            }
+        }
+        if gone > 0 {
+            self.sync_deletions();
+        }
+        gone
+    }
+
+    fn sync_deletions(&self) {
+        let dir = &self.shared.config.dir;
+        if let Err(error) = self.sync(|| self.shared.fs.sync_dir(dir)) {
+            self.shared.fault("sync the directory after deleting", &error);
+        }
+    }
+
+    /// Takes a segment's file out of the queue.
+    fn discard(&self, id: u64, bytes: u64, damaged: bool) -> io::Result<()> {
+        let path = self.path(id);
+        if damaged && self.keep_aside(id, bytes).is_ok() {
+            return Ok(());
+        }
+        match self.shared.fs.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn keep_aside(&self, id: u64, bytes: u64) -> io::Result<()> {
+        let max = self.shared.config.damaged_bytes_max();
+        if bytes > max {
+            tracing::warn!(segment = id, bytes, max, "damaged segment too large to keep");
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        while self.shared.state().damaged_bytes + bytes > max {
+            if !self.remove_oldest_damaged() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+        }
+        let aside = self.shared.config.dir.join(DAMAGED_DIR);
+        self.shared.fs.create_dir(&aside)?;
+        let to = aside.join(segment_file_name(id));
+        self.shared.fs.rename(&self.path(id), &to)?;
+        self.shared.state().damaged_bytes += bytes;
+        tracing::warn!(segment = id, kept = %to.display(), "damaged segment put aside");
+        // Its records are done: a cut that undoes this costs a replay only.
+        self.sync(|| self.shared.fs.sync_dir(&aside))
+            .unwrap_or_else(|error| self.shared.fault("sync the damaged directory", &error));
+        Ok(())
+    }
+
+    /// Evidence goes before data.
+    fn remove_oldest_damaged(&self) -> bool {
+        let aside = self.shared.config.dir.join(DAMAGED_DIR);
+        let Ok(files) = self.shared.fs.list(&aside) else {
+            return false;
+        };
+        let oldest = files.iter().min_by_key(|file| parse_segment_file_name(&file.name));
+        let Some(file) = oldest else {
+            return false;
+        };
+        let removed = self.shared.fs.remove(&aside.join(&file.name)).is_ok();
+        if removed {
+            let mut state = self.shared.state();
+            state.damaged_bytes = state.damaged_bytes.saturating_sub(file.bytes);
+        }
+        removed
+    }
+
+    /// Sees to it that a commit fits within every cap, or says why not.
+    fn make_room(&mut self, bytes: u64, records: usize) -> Result<(), Fault> {
+        while let Some(reason) = self.lacking(bytes, records) {
+            if !self.make_some_room() {
+                return Err(Fault::Full(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// One step: finished segments, then evidence, then by policy the oldest data.
+    fn make_some_room(&mut self) -> bool {
+        self.tidy() > 0
+            || self.remove_oldest_damaged()
+            || (self.shared.config.overflow == Overflow::DropOldest && self.drop_oldest())
+    }
+
+    fn lacking(&self, bytes: u64, records: usize) -> Option<String> {
+        let config = &self.shared.config;
+        let (used, held) = {
+            let state = self.shared.state();
+            (state.disk_bytes(), state.index.entries())
+        };
+        let disk_max = config.disk_max.as_u64();
+        if used + bytes > disk_max {
+            return Some(format!("{used} of {disk_max} bytes are used, {bytes} more are needed"));
+        }
+        if held + records > config.records_max as usize {
+            let max = config.records_max;
+            return Some(format!("{held} of {max} records are held, {records} more are needed"));
+        }
+        // A file system that cannot tell is tried.
+        let free = self.shared.fs.free_bytes(&config.dir).unwrap_or(u64::MAX);
+        let free_min = config.free_min.as_u64();
+        (free < free_min.saturating_add(bytes))
+            .then(|| format!("{free} bytes are free, {bytes} are needed and {free_min} are left to others"))
+    }
+
+    /// Removes the oldest closed segment without a record in flight and reports
+    /// what was in it.
+    fn drop_oldest(&mut self) -> bool {
+        let Some((id, damaged, records)) = self.shared.state().index.start_drop() else {
+            return false;
+        };
+        let file = self.shared.fs.open(&self.path(id)).ok();
+        let gone: Vec<Gone> = records
+            .into_iter()
+            .map(|(position, entry)| {
+                let read = |file: &Arc<dyn SegmentFile>| {
+                    let (meta, payload) = (usize::from(entry.meta_bytes), entry.payload_bytes);
+                    read_record(file.as_ref(), id, entry.offset, meta, payload).ok()?
+                };
+                Gone { position, meta: file.as_ref().and_then(read).map(|record| record.meta), weight: entry.weight }
+            })
+            .collect();
+        drop(file);
+        // Room is wanted, so a damaged one is not kept aside here.
+        if let Err(error) = self.discard(id, 0, false) {
+            self.shared.fault("remove the oldest segment", &error);
+            self.shared.state().index.abandon_drop(id);
+            return false;
+        }
+        let weight = gone.iter().fold(0u64, |sum, gone| sum.saturating_add(gone.weight));
+        tracing::warn!(
+            segment = id,
+            records = gone.len(),
+            weight,
+            damaged,
+            "dropped the oldest segment: spill is full"
+        );
+        self.shared.count_dropped(gone.len() as u64, weight);
+        self.shared.forget(id);
+        for record in gone {
+            self.shared.observer.dropped(record);
+        }
+        self.sync_deletions();
+        true
+    }
+}
+
+/// Gives back what came after the closing.
+fn refuse_all(commands: &Receiver<Command>) {
+    while let Ok(command) = commands.try_recv() {
+        if let Command::Append(append) = command {
+            let records = append.records;
+            let _ = append.answer.send(Err(AppendError::Closed { records }));
+        }
+    }
+}
+
+fn pad(buf: &mut Vec<u8>, unit: u64) {
+    let bytes = align_up(buf.len() as u64, unit);
+    buf.resize(usize::try_from(bytes).unwrap_or(buf.len()), 0);
+}
+
+/// Whether it is a lack of room, which freeing some may cure.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
