@@ -106,7 +106,7 @@ impl axum::serve::Listener for Guarded {
         loop {
             match self.listener.accept().await {
                 Ok((stream, addr)) => match self.free.clone().try_acquire_owned() {
-                    Ok(place) => return (Connection::new(stream, place), addr),
+                    Ok(place) => return (Connection::new(stream, place, MONITOR_IDLE_MAX), addr),
                     Err(_) => tracing::debug!(%addr, max = MONITOR_CONNECTIONS_MAX, "one connection too many: closed"),
                 },
                 Err(error) if is_of_the_peer(&error) => {}
@@ -132,22 +132,24 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 pub(super) struct Connection {
     stream: TcpStream,
     idle: Pin<Box<Sleep>>,
+    idle_max: Duration,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, place: OwnedSemaphorePermit, idle_max: Duration) -> Self {
         // Events are small and wanted now; without it they would wait for the last one's acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "events may arrive late");
         }
-        Self { stream, idle: Box::pin(sleep(MONITOR_IDLE_MAX)), _place: place }
+        Self { stream, idle: Box::pin(sleep(idle_max)), idle_max, _place: place }
     }
 
     /// Passes `progress` on; starts the idle time anew if there was some, and ends it if it is over.
     fn watch<T>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if progress.is_ready() {
-            self.idle.as_mut().reset(Instant::now() + MONITOR_IDLE_MAX);
+            let idle_at = Instant::now() + self.idle_max;
+            self.idle.as_mut().reset(idle_at);
             return progress;
         }
         self.idle.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
@@ -186,5 +188,52 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const IDLE_MAX: Duration = Duration::from_millis(300);
+
+    async fn pair() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (Connection::new(listener.accept().await.unwrap().0, place, IDLE_MAX), client)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_asks_is_given_up_and_one_that_goes_on_asking_is_not() {
+        let (mut connection, mut client) = pair().await;
+        let begun = Instant::now();
+        let mut byte = [0];
+        for _ in 0..4 {
+            sleep(IDLE_MAX / 2).await;
+            client.write_all(b"x").await.unwrap();
+            connection.read_exact(&mut byte).await.unwrap();
+        }
+        assert!(begun.elapsed() > IDLE_MAX, "it was kept for longer than the idle time");
+        let error = connection.read_exact(&mut byte).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_is_given_up_once_the_socket_is_full() {
+        let (mut connection, client) = pair().await;
+        let mib = vec![0; 1 << 20];
+        let mut written = 0;
+        let error = loop {
+            match connection.write_all(&mib).await {
+                Ok(()) => written += 1,
+                Err(error) => break error,
+            }
+            assert!(written < 1024, "the socket takes everything");
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(client);
     }
 }
