@@ -4,11 +4,12 @@
 //! cannot send anything into the pipeline, and what fails here costs one connection, never the agent.
 //!
 //! Read [`status`] first: what it tells; then `routes`: who may ask for what; `stream`: the live stream;
-//! `metrics`; `page`: the embedded files; `listen`: the port and its bounds.
+//! `metrics`; `page`: the embedded files; `listen`: the port and its bounds; `copy`: statuses from gauges.
 //!
 //! Deliberately absent: TLS, tokens and other addresses than loopback, which come together; anything
 //! that changes the agent; history, which is the store's affair.
 
+mod copy;
 mod listen;
 mod metrics;
 mod page;

@@ -128,7 +128,7 @@ pub struct DeviceStatus {
 /// A bounded queue of the pipeline.
 #[derive(Debug, Clone, Serialize)]
 pub struct QueueStatus {
-    /// The stage that reads it.
+    /// Its name.
     pub name: String,
     /// Items in it now.
     pub items: u64,
