@@ -80,7 +80,9 @@ pub const LIVE_CHANNELS_MAX: usize = 2_048;
 pub const LIVE_BIN_US: i64 = 100_000;
 /// Bins kept per channel: 30 s. 2,048 channels × 300 × 24 B = 14 MiB at worst; `wide`: 5.4 MiB.
 pub const LIVE_BINS_MAX: usize = 300;
-/// Clients of the live stream at once.
+/// Clients of the live stream at once. One that reads nothing holds the write buffer of the HTTP library
+/// and the event that filled it: 32 × (0.4 MiB + 0.2 MiB at the `wide` tier) = 19 MiB at worst, for
+/// [`MONITOR_IDLE_MAX`].
 pub const LIVE_CLIENTS_MAX: usize = 32;
 /// Channels of which one client gets points: 8 charts × 6 lines, and some. Its first event then has at
 /// most 64 × 300 bins × 60 B = 1.2 MB.
