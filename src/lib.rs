@@ -8,6 +8,7 @@ pub mod item;
 pub mod ledger;
 pub mod limits;
 pub mod live;
+pub mod monitor;
 pub mod pipeline;
 pub mod preprocess;
 pub mod receipt;

@@ -4,6 +4,8 @@
 //! Memory, by the sum of the queues (the resident aim is 100 MiB at the `wide` tier):
 //! `RAW 8 + ITEMS 8 + FLUSHES 8 + PENDING 24 + in flight 8 = 56 MiB` at worst, with every queue full.
 
+use std::time::Duration;
+
 /// One MiB in bytes.
 pub const MIB: usize = 1 << 20;
 
@@ -78,7 +80,19 @@ pub const LIVE_CHANNELS_MAX: usize = 2_048;
 pub const LIVE_BIN_US: i64 = 100_000;
 /// Bins kept per channel: 30 s. 2,048 channels × 300 × 24 B = 14 MiB at worst; `wide`: 5.4 MiB.
 pub const LIVE_BINS_MAX: usize = 300;
-/// Clients of the live stream at once.
+/// Clients of the live stream at once. One that reads nothing holds the write buffer of the HTTP library
+/// and the event that filled it: 32 × (0.4 MiB + 0.2 MiB at the `wide` tier) = 19 MiB at worst, for
+/// [`MONITOR_IDLE_MAX`].
 pub const LIVE_CLIENTS_MAX: usize = 32;
+/// Channels of which one client gets points: 8 charts × 6 lines, and some. Its first event then has at
+/// most 64 × 300 bins × 60 B = 1.2 MB.
+pub const LIVE_CLIENT_CHANNELS_MAX: usize = 64;
+/// Connections to the monitor at once: the live clients, and as many short requests.
+pub const MONITOR_CONNECTIONS_MAX: usize = 64;
+const _: () = assert!(LIVE_CLIENTS_MAX < MONITOR_CONNECTIONS_MAX);
+/// A connection on which nothing moves for so long is closed: more than a usual scrape interval of 60 s.
+pub const MONITOR_IDLE_MAX: Duration = Duration::from_secs(75);
+/// What open requests may still take when the agent stops.
+pub const MONITOR_DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Log lines a second of one kind; the rest are counted.
 pub const LOG_LINES_PER_SECOND_MAX: u32 = 5;

@@ -17,7 +17,7 @@
 mod queue;
 mod stage;
 
-pub use queue::{Bounds, QueueSnapshot, Receiver, SendError, Sender, queue};
+pub use queue::{Bounds, QueueSnapshot, Receiver, Room, SendError, Sender, queue};
 pub use stage::{Stage, StageSnapshot};
 
 use std::sync::Arc;

@@ -28,14 +28,16 @@ pub use serial::{SerialConfig, run as run_serial};
 pub struct Outlet {
     /// Its place in the ledger.
     pub id: SourceId,
-    /// The way into the pipeline.
-    pub sender: Sender<RawMessage>,
+    /// The way into the pipeline; given up at the stop, so that end-of-stream can walk down.
+    pub sender: Option<Sender<RawMessage>>,
     /// What it shows of itself.
     pub gauges: Arc<SourceGauges>,
     /// When things come.
     pub clock: Arc<dyn Clock>,
-    /// When to stop.
+    /// When to take nothing more.
     pub stop: CancellationToken,
+    /// When every receipt that will fire has fired.
+    pub settled: CancellationToken,
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
-use rumqttc::{TlsConfiguration, Transport};
+use rumqttc::{Outgoing, TlsConfiguration, Transport};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -22,6 +22,7 @@ use crate::decode::FormatName;
 use crate::gauges::SourceState;
 use crate::item::{Body, RawMessage};
 use crate::limits::{MQTT_PACKET_BYTES_MAX, MQTT_RECEIVE_MAXIMUM};
+use crate::pipeline::{Room, Sender};
 use crate::receipt::Receipt;
 
 /// First pause before the broker is tried again.
@@ -210,43 +211,64 @@ struct Source {
     pause: Duration,
 }
 
+/// How far a stop has come.
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    /// Messages go into the pipeline.
+    Taking,
+    /// None do any more; what is settled is acknowledged.
+    Draining,
+    /// Everything that will be settled is; the last acknowledgements leave.
+    Leaving(tokio::time::Instant),
+}
+
 impl Source {
     async fn run(mut self, mut event_loop: EventLoop, mut settled: mpsc::UnboundedReceiver<Ticket>) {
-        let mut stop_at = None;
+        let mut phase = Phase::Taking;
         loop {
             let outcome = {
                 // Pinned across the other branches: dropping it half-way could cut a packet.
                 let mut poll = pin!(event_loop.poll());
                 loop {
                     let sender = self.outlet.sender.clone();
-                    let weight = self.waiting.front().map(|message| sender.weigh(message));
+                    let weight = self.waiting.front().zip(sender.as_ref()).map(|(front, sender)| sender.weigh(front));
                     tokio::select! {
                         outcome = &mut poll => break outcome,
                         Some(ticket) = settled.recv() => self.acknowledge(ticket),
-                        room = sender.room(weight.unwrap_or(0)), if weight.is_some() && stop_at.is_none() => {
+                        room = room(sender.as_ref(), weight), if weight.is_some() => {
                             match (room, self.waiting.pop_front()) {
                                 (Some(room), Some(message)) => room.put(message),
                                 _ => return,
                             }
                         }
-                        () = self.outlet.stop.cancelled(), if stop_at.is_none() => {
+                        () = self.outlet.stop.cancelled(), if phase == Phase::Taking => {
+                            phase = Phase::Draining;
                             // What waits here was never accepted: the broker keeps it.
                             self.waiting.clear();
-                            self.outlet.sender = closed();
-                            stop_at = Some(tokio::time::Instant::now() + STOP_WITHIN);
+                            self.outlet.sender = None;
                         }
-                        () = until(stop_at) => return,
+                        () = self.outlet.settled.cancelled(), if phase == Phase::Draining => {
+                            while let Ok(ticket) = settled.try_recv() {
+                                self.acknowledge(ticket);
+                            }
+                            if self.client.try_disconnect().is_err() {
+                                return;
+                            }
+                            phase = Phase::Leaving(tokio::time::Instant::now() + LAST_ACKS_WITHIN);
+                        }
+                        () = left(phase) => return,
                     }
                 }
             };
             match outcome {
-                Ok(event) => self.event(event, stop_at.is_some()),
+                Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
+                Ok(event) => self.event(event, phase != Phase::Taking),
                 Err(error) => {
                     self.order.disconnected();
                     self.waiting.clear();
                     // Packets of the old connection must not be delivered after it.
                     event_loop.state.events.clear();
-                    if stop_at.is_some() {
+                    if phase != Phase::Taking {
                         return;
                     }
                     self.lost(&error).await;
@@ -336,10 +358,14 @@ impl Source {
     }
 }
 
-async fn until(at: Option<tokio::time::Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
+async fn room(sender: Option<&Sender<RawMessage>>, weight: Option<usize>) -> Option<Room<'_, RawMessage>> {
+    sender?.room(weight?).await
+}
+
+async fn left(phase: Phase) {
+    match phase {
+        Phase::Leaving(at) => tokio::time::sleep_until(at).await,
+        Phase::Taking | Phase::Draining => std::future::pending().await,
     }
 }
 

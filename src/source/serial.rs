@@ -127,7 +127,10 @@ async fn send(outlet: &Outlet, body: Body) -> bool {
         received: outlet.clock.now_utc(),
         receipt: Receipt::none(),
     };
-    outlet.sender.send(message).await.is_ok()
+    match &outlet.sender {
+        Some(sender) => sender.send(message).await.is_ok(),
+        None => false,
+    }
 }
 
 fn show(outlet: &Outlet, name: &str, state: SourceState, detail: &str) {

@@ -1,0 +1,371 @@
+//! What `GET /api/v1/status` answers: the whole agent at one moment, as plain data.
+//!
+//! Field names are the HTTP contract: a field may be added, none is renamed or removed within `/api/v1`.
+//! Durations are in seconds or milliseconds as the name's end says, sizes in bytes, the rest are counts
+//! since the agent's start. `null` stands for what is not known (yet).
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+
+use super::process::ProcessStatus;
+use crate::ledger::{Counts, Policy, Snapshot};
+
+/// The whole agent at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// The agent's id.
+    pub agent: String,
+    /// The car of the configuration.
+    pub car: String,
+    /// Since the agent's start, s.
+    pub uptime_s: f64,
+    /// The gateway's UTC, µs since 1970.
+    pub now_us: i64,
+    /// What the agent is about.
+    pub state: AgentState,
+    /// What came in and where it went.
+    #[serde(serialize_with = "ledger")]
+    pub ledger: Snapshot,
+    /// Source by source, in the configuration's order. Names are unique.
+    pub sources: Vec<SourceStatus>,
+    /// Queue by queue, in the data's order. Names are unique.
+    pub queues: Vec<QueueStatus>,
+    /// The disk queue.
+    pub spill: SpillStatus,
+    /// The store.
+    pub store: StoreStatus,
+    /// Which way the data takes.
+    pub deliver: DeliverStatus,
+    /// The process.
+    pub process: ProcessStatus,
+    /// How many channels the live board follows.
+    pub channels: usize,
+}
+
+/// What the agent is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AgentState {
+    /// It opens its spill and connects.
+    Starting,
+    /// It takes data in.
+    Running,
+    /// It takes nothing in any more and brings home what it holds.
+    Draining,
+}
+
+/// A source and its connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `serial`, `mqtt`, ….
+    pub kind: String,
+    /// Its path or URL, without user and password.
+    pub target: String,
+    /// Whether it is connected.
+    pub state: SourceState,
+    /// Why it is down, and what to do; empty if nothing is wrong.
+    pub detail: String,
+    /// How long it has been in this state, s.
+    pub state_for_s: f64,
+    /// How often it has connected.
+    pub connects: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Messages read (MQTT) or reads that brought something (serial).
+    pub messages: u64,
+    /// Frames decoded.
+    pub frames: u64,
+    /// Frames or messages that could not be decoded.
+    pub malformed: u64,
+    /// Bytes that belonged to no frame.
+    pub garbage_bytes: u64,
+    /// Frames waiting for their catalogue, now.
+    pub held_frames: u64,
+    /// Since the last byte, s; `null` before the first.
+    pub quiet_for_s: Option<f64>,
+    /// The devices heard through it, one entry for each of their boots.
+    pub devices: Vec<DeviceStatus>,
+}
+
+/// The state of a source's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceState {
+    /// Trying for the first time, or again right after a loss.
+    Connecting,
+    /// Open; MQTT: subscribed.
+    Connected,
+    /// The last try failed.
+    Down,
+}
+
+/// What came from one boot of a device, by its sequence numbers.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeviceStatus {
+    /// The car that it belongs to.
+    pub car: String,
+    /// Its name.
+    pub device: String,
+    /// Its start, as it names it.
+    pub boot: u32,
+    /// Frames that came.
+    pub frames: u64,
+    /// Frames that its sequence numbers show as lost on the way to the agent.
+    pub frames_lost: u64,
+    /// Samples that came.
+    pub samples: u64,
+    /// Samples that never came, up to its last Status, by its own count.
+    pub samples_lost: u64,
+    /// Frames that came more than once.
+    pub duplicate_frames: u64,
+}
+
+/// A bounded queue of the pipeline.
+#[derive(Debug, Clone, Serialize)]
+pub struct QueueStatus {
+    /// Its name.
+    pub name: String,
+    /// Items in it now.
+    pub items: u64,
+    /// Its bound.
+    pub items_max: u64,
+    /// Bytes in it now.
+    pub bytes: u64,
+    /// Its bound in bytes.
+    pub bytes_max: u64,
+    /// The most items that were ever in it.
+    pub items_peak: u64,
+    /// How long its senders have waited for room, summed, ms.
+    pub blocked_ms: u64,
+}
+
+/// The disk queue.
+#[derive(Debug, Clone, Serialize)]
+pub struct SpillStatus {
+    /// What it is about.
+    pub state: SpillState,
+    /// What is wrong, and what to do; empty if nothing is.
+    pub detail: String,
+    /// Samples in it, still to be stored.
+    pub backlog_samples: u64,
+    /// Records in it, still to be stored.
+    pub backlog_records: u64,
+    /// What it takes on the disk, bytes.
+    pub disk_bytes: u64,
+    /// What it may take on the disk, bytes.
+    pub disk_max_bytes: u64,
+    /// Written since the agent's start, bytes.
+    pub written_bytes: u64,
+    /// Syncs to the disk.
+    pub syncs: u64,
+    /// Since its oldest record was accepted, s; `null` if it is empty.
+    pub oldest_age_s: Option<f64>,
+    /// Records in the quarantine.
+    pub quarantine_records: u64,
+}
+
+/// What the spill is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpillState {
+    /// Empty.
+    Idle,
+    /// Data goes into it.
+    Spilling,
+    /// Its backlog goes to the store.
+    Draining,
+    /// Its budget or its disk is used up.
+    Full,
+    /// Its disk refuses to write.
+    Failed,
+}
+
+impl SpillState {
+    pub(super) const ALL: [Self; 5] = [Self::Idle, Self::Spilling, Self::Draining, Self::Full, Self::Failed];
+
+    /// Its name in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Spilling => "spilling",
+            Self::Draining => "draining",
+            Self::Full => "full",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The store.
+#[derive(Debug, Clone, Serialize)]
+pub struct StoreStatus {
+    /// `cassandra` or `sqlite`.
+    pub kind: String,
+    /// Where it is, without user and password.
+    pub url: String,
+    /// Whether it takes data.
+    pub state: StoreState,
+    /// What is wrong, and what to do; empty if nothing is.
+    pub detail: String,
+    /// Rows that it has acknowledged.
+    pub rows_written: u64,
+    /// Samples in them.
+    pub samples_written: u64,
+    /// Writes that wait for its answer, now.
+    pub in_flight: u64,
+    /// How long recent writes took.
+    pub latency_ms: Latency,
+}
+
+/// How long recent writes took, ms; `null` before the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Latency {
+    /// Half of them took less, ms.
+    pub p50: Option<f64>,
+    /// 99 of 100 took less, ms.
+    pub p99: Option<f64>,
+}
+
+/// Whether the store takes data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreState {
+    /// Not reached yet.
+    Connecting,
+    /// It acknowledges in time.
+    Up,
+    /// Reached, but it does not acknowledge within `durable_within`.
+    Stalled,
+    /// Not reachable.
+    Down,
+    /// Reachable, but a person has to act first: schema, credentials.
+    Holding,
+}
+
+impl StoreState {
+    pub(super) const ALL: [Self; 5] = [Self::Connecting, Self::Up, Self::Stalled, Self::Down, Self::Holding];
+
+    /// Its name in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Up => "up",
+            Self::Stalled => "stalled",
+            Self::Down => "down",
+            Self::Holding => "holding",
+        }
+    }
+}
+
+/// Which way the data takes, and the two times that rule it.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct DeliverStatus {
+    /// Which way.
+    pub mode: DeliverMode,
+    /// When what is not stored yet goes to the spill, ms.
+    pub durable_within_ms: u64,
+    /// When a chunk closes by age, ms.
+    pub flush_after_ms: u64,
+}
+
+/// Which way the data takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliverMode {
+    /// To the store.
+    Direct,
+    /// To the spill.
+    Spilling,
+    /// To the store, and the backlog as well.
+    Draining,
+}
+
+impl DeliverMode {
+    pub(super) const ALL: [Self; 3] = [Self::Direct, Self::Spilling, Self::Draining];
+
+    /// Its name in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Spilling => "spilling",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// Every policy by which samples are dropped, with its name in the API: shown at 0 too, so that a reader
+/// sees that nothing was dropped instead of seeing nothing.
+pub(super) const POLICIES: [(Policy, &str); 2] = [(Policy::Overflow, "overflow"), (Policy::Validate, "validate")];
+
+/// One account of the ledger as the API shows it.
+#[derive(Serialize)]
+struct Account<'a> {
+    received: u64,
+    recovered: u64,
+    stored: u64,
+    backlog: u64,
+    in_flight: u64,
+    quarantined: u64,
+    dropped: BTreeMap<Policy, u64>,
+    duplicate: u64,
+    balanced: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sources: Option<BTreeMap<&'a str, Account<'a>>>,
+}
+
+impl Account<'_> {
+    fn of(counts: &Counts, balanced: bool) -> Self {
+        let mut dropped: BTreeMap<Policy, u64> = POLICIES.map(|(policy, _)| (policy, 0)).into();
+        dropped.extend(&counts.dropped);
+        Self {
+            received: counts.received,
+            recovered: counts.recovered,
+            stored: counts.stored,
+            backlog: counts.backlog,
+            in_flight: counts.in_flight,
+            quarantined: counts.quarantined,
+            dropped,
+            duplicate: counts.duplicate,
+            balanced,
+            sources: None,
+        }
+    }
+}
+
+fn ledger<S: Serializer>(snapshot: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
+    let sources = snapshot.sources.iter();
+    let sources = sources.map(|(name, counts)| (name.as_str(), Account::of(counts, counts.balanced()))).collect();
+    Account { sources: Some(sources), ..Account::of(&snapshot.total, snapshot.balanced) }.serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(value: impl Serialize) -> String {
+        serde_json::to_string(&value).unwrap()
+    }
+
+    #[test]
+    fn names_of_states_are_the_same_in_json_and_in_metrics() {
+        for state in SpillState::ALL {
+            assert_eq!(json(state), format!("\"{}\"", state.as_str()));
+        }
+        for state in StoreState::ALL {
+            assert_eq!(json(state), format!("\"{}\"", state.as_str()));
+        }
+        for mode in DeliverMode::ALL {
+            assert_eq!(json(mode), format!("\"{}\"", mode.as_str()));
+        }
+        for (policy, name) in POLICIES {
+            assert_eq!(json(policy), format!("\"{name}\""));
+        }
+    }
+}

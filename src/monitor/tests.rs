@@ -1,0 +1,214 @@
+//! A real server on a port of its own, a made-up agent behind it, and a client that knows nothing of ours.
+
+mod metrics;
+mod port;
+mod routes;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::status::*;
+use super::*;
+use crate::ledger::{Counts, Policy, Snapshot};
+use crate::sample::{ChannelMeta, Quality, Scaling, ValueKind};
+
+/// What every wait is bounded by: generous, for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn status() -> Status {
+    let counts = Counts {
+        received: 100,
+        recovered: 10,
+        stored: 80,
+        backlog: 15,
+        in_flight: 5,
+        quarantined: 3,
+        dropped: BTreeMap::from([(Policy::Validate, 4)]),
+        duplicate: 3,
+    };
+    let device = |boot| DeviceStatus {
+        car: "44".into(),
+        device: "ecu".into(),
+        boot,
+        frames: 50,
+        frames_lost: 2,
+        samples: 100,
+        samples_lost: 4,
+        duplicate_frames: 1,
+    };
+    Status {
+        version: "0.1.0".into(),
+        agent: "a1b2".into(),
+        car: "44".into(),
+        uptime_s: 12.5,
+        now_us: 1_790_000_000_000_000,
+        state: AgentState::Running,
+        ledger: Snapshot {
+            total: counts.clone(),
+            balanced: true,
+            sources: BTreeMap::from([("ecu \"front\"".into(), counts)]),
+        },
+        sources: vec![SourceStatus {
+            name: "ecu \"front\"".into(),
+            kind: "serial".into(),
+            target: "/dev/ttyACM0".into(),
+            state: SourceState::Connected,
+            detail: String::new(),
+            state_for_s: 3.25,
+            connects: 1,
+            bytes: 4096,
+            messages: 7,
+            frames: 50,
+            malformed: 1,
+            garbage_bytes: 9,
+            held_frames: 2,
+            quiet_for_s: Some(0.5),
+            devices: vec![device(7), device(8)],
+        }],
+        queues: vec![QueueStatus {
+            name: "decode".into(),
+            items: 1,
+            items_max: 1024,
+            bytes: 100,
+            bytes_max: 8_388_608,
+            items_peak: 3,
+            blocked_ms: 1500,
+        }],
+        spill: SpillStatus {
+            state: SpillState::Draining,
+            detail: String::new(),
+            backlog_samples: 15,
+            backlog_records: 1,
+            disk_bytes: 512,
+            disk_max_bytes: 2_147_483_648,
+            written_bytes: 1024,
+            syncs: 2,
+            oldest_age_s: None,
+            quarantine_records: 1,
+        },
+        store: StoreStatus {
+            kind: "sqlite".into(),
+            url: "sqlite:///var/lib/pitwire/pitwire.db".into(),
+            state: StoreState::Up,
+            detail: String::new(),
+            rows_written: 8,
+            samples_written: 80,
+            in_flight: 1,
+            latency_ms: Latency { p50: Some(0.5), p99: Some(2.0) },
+        },
+        deliver: DeliverStatus { mode: DeliverMode::Draining, durable_within_ms: 1000, flush_after_ms: 200 },
+        process: ProcessStatus { resident_bytes: Some(1 << 20), cpu_s: Some(0.25) },
+        channels: 1,
+    }
+}
+
+fn post(board: &LiveBoard, channel: &str, rate_mhz: u32, samples: &[(i64, f64)]) {
+    let meta = ChannelMeta {
+        name: channel.into(),
+        unit: "rpm".into(),
+        kind: ValueKind::F32,
+        scaling: Scaling::IDENTITY,
+        rate_mhz,
+    };
+    let samples = samples.iter().map(|&(t_us, value)| (t_us, value, Quality::GOOD));
+    board.post(&"44".into(), &"ecu".into(), &Arc::new(meta), Instant::now(), samples);
+}
+
+/// A running monitor.
+struct Running {
+    addr: SocketAddr,
+    board: Arc<LiveBoard>,
+    ready: Arc<AtomicBool>,
+    /// Makes the agent's snapshot panic.
+    broken: Arc<AtomicBool>,
+    shutdown: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let config = Config { listen: Listen("127.0.0.1:0".parse().unwrap()), ..Config::default() };
+        let listener = bind(&config).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (board, ready, broken) = (LiveBoard::new(), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (is_ready, is_broken) = (ready.clone(), broken.clone());
+        let view = View {
+            status: Arc::new(move || {
+                assert!(!is_broken.load(Ordering::Relaxed), "this test breaks the snapshot on purpose");
+                status()
+            }),
+            ready: Arc::new(move || match is_ready.load(Ordering::Relaxed) {
+                true => Readiness { ready: true, waiting_for: vec![] },
+                false => Readiness { ready: false, waiting_for: vec!["source ecu: open /dev/ttyACM0".into()] },
+            }),
+            live: board.clone(),
+        };
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, view, shutdown.clone()));
+        Self { addr, board, ready, broken, shutdown, server }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[("host", "localhost:8710")]).await
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut stream = self.send(method, path, headers).await;
+        let mut bytes = Vec::new();
+        timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an answer in time").unwrap();
+        Answer::parse(&String::from_utf8(bytes).unwrap())
+    }
+
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> TcpStream {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+        stream.write_all((request + "\r\n").as_bytes()).await.unwrap();
+        stream
+    }
+}
+
+/// An answer whose end was the connection's end.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+impl Answer {
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
+        let (first, headers) = head.split_once("\r\n").unwrap();
+        let status = first.strip_prefix("HTTP/1.1 ").unwrap()[..3].parse().unwrap();
+        let headers = headers.lines().map(|line| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.to_lowercase(), value.to_owned())
+        });
+        Self { status, headers: headers.collect(), body: body.to_owned() }
+    }
+
+    fn json(&self) -> Value {
+        assert_eq!(self.headers["content-type"], "application/json", "{self:?}");
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    #[track_caller]
+    fn assert_error(&self, status: u16, says: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        let json = self.json();
+        let message = json["error"].as_str().unwrap_or_else(|| panic!("no error in {json}"));
+        assert!(message.contains(says), "{message:?} does not say {says:?}");
+    }
+}
