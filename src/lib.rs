@@ -1,6 +1,8 @@
 //! Pitwire: the telemetry agent on a racing car's gateway.
+pub mod app;
 pub mod chunk;
 pub mod clock;
+pub mod config;
 pub mod decode;
 pub mod deliver;
 pub mod gauges;
@@ -14,5 +16,7 @@ pub mod preprocess;
 pub mod receipt;
 pub mod row;
 pub mod sample;
+pub mod source;
 pub mod spill;
+pub mod state;
 pub mod store;

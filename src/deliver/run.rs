@@ -186,7 +186,7 @@ impl Deliver {
             self.tasks.spawn(work);
         }
         self.beat(now);
-        self.show();
+        self.show(now);
     }
 
     /// Connects or probes, one attempt at a time.
@@ -447,9 +447,11 @@ impl Deliver {
         self.link.failed(error, now, jitter());
     }
 
-    fn show(&self) {
+    fn show(&self, now: Instant) {
         let spill = self.parts.spill.stats();
         let mut stats = self.parts.stats.lock();
+        stats.turns += 1;
+        stats.turned_at = Some(now);
         stats.link = self.link.state();
         stats.detail = self.link.detail().into();
         stats.mode = match (self.link.state(), spill.backlog_records) {

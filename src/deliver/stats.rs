@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::link::LinkState;
 use super::record::samples_of;
@@ -57,6 +57,10 @@ pub struct DeliverSnapshot {
     pub pending_bytes: usize,
     /// Why the spill cannot be written, if so.
     pub spill_fault: Option<String>,
+    /// Turns of its loop: it stands still only if delivery does.
+    pub turns: u64,
+    /// When it turned last.
+    pub turned_at: Option<Instant>,
     latencies: VecDeque<Duration>,
 }
 

@@ -1,0 +1,148 @@
+//! How the agent is looked at: snapshots of its parts, put together for the monitor.
+
+use super::*;
+use crate::deliver::LinkState;
+use crate::monitor::status::{
+    AgentState, DeliverMode, DeliverStatus, Latency, ProcessStatus, QueueStatus, SourceStatus, SpillState,
+    SpillStatus, Status, StoreState, StoreStatus,
+};
+use crate::store::StoreUrl;
+
+/// Everything that is looked at. It holds no way into the pipeline.
+pub(super) struct Looker {
+    pub(super) config: Config,
+    pub(super) agent: String,
+    pub(super) started: Instant,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) draining: AtomicBool,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) sources: Vec<Arc<SourceGauges>>,
+    pub(super) queues: QueueGauges,
+    pub(super) spill: Spill,
+    pub(super) quarantine: Spill,
+    pub(super) deliver: StatsHandle,
+    pub(super) live: Arc<LiveBoard>,
+    /// Progress at the last look of the watchdog.
+    pub(super) watched: AtomicU64,
+}
+
+impl Looker {
+    pub(super) fn view(self: Arc<Self>) -> View {
+        let (status, ready) = (self.clone(), self.clone());
+        View {
+            status: Arc::new(move || status.status()),
+            ready: Arc::new(move || ready.readiness()),
+            live: self.live.clone(),
+        }
+    }
+
+    pub(super) fn readiness(&self) -> Readiness {
+        let waiting = self.sources.iter().filter(|source| !source.was_connected());
+        let waiting_for: Vec<String> = waiting.map(|source| source.name.clone()).collect();
+        Readiness { ready: waiting_for.is_empty(), waiting_for }
+    }
+
+    /// Delivery's loop turns, and items move unless there are none or delivery holds them back.
+    pub(super) fn alive(&self) -> bool {
+        let deliver = self.deliver.snapshot();
+        let progress = self.queues.progress() + deliver.turns;
+        let moved = self.watched.swap(progress, Ordering::Relaxed) != progress;
+        moved && self.clock.now().duration_since(deliver.turned_at.unwrap_or(self.started)) < Duration::from_secs(10)
+    }
+
+    /// A row for each car that is heard, as seen now.
+    pub(super) fn heartbeat(&self) -> Vec<AgentRow> {
+        let (snapshot, deliver) = (self.ledger.snapshot(), self.deliver.snapshot());
+        let mut cars: BTreeMap<String, ()> = BTreeMap::from([(self.config.car.clone(), ())]);
+        for source in &self.sources {
+            cars.extend(source.devices().into_keys().map(|(car, _, _)| (car, ())));
+        }
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let row = |car: String| AgentRow {
+            car,
+            agent: self.agent.clone(),
+            at_us: self.clock.now_utc().0,
+            version: env!("CARGO_PKG_VERSION").into(),
+            in_flight: signed(snapshot.total.in_flight),
+            backlog: signed(snapshot.total.backlog),
+            stored: signed(snapshot.total.stored),
+            mode: deliver.mode.as_str().into(),
+        };
+        cars.into_keys().map(row).collect()
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let now = self.clock.now();
+        let deliver = self.deliver.snapshot();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            agent: self.agent.clone(),
+            car: self.config.car.clone(),
+            uptime_s: now.duration_since(self.started).as_secs_f64(),
+            now_us: self.clock.now_utc().0,
+            state: if self.draining.load(Ordering::Relaxed) { AgentState::Draining } else { AgentState::Running },
+            ledger: self.ledger.snapshot(),
+            sources: self.sources.iter().map(|source| SourceStatus::of(source, now)).collect(),
+            queues: self.queues.snapshot().into_iter().map(QueueStatus::from).collect(),
+            spill: self.spill_status(deliver.mode, deliver.spill_fault.clone()),
+            store: StoreStatus {
+                kind: match &self.config.store.url {
+                    StoreUrl::Sqlite { .. } => "sqlite".into(),
+                    StoreUrl::Cassandra { .. } => "cassandra".into(),
+                },
+                url: self.config.store.url.to_string(),
+                state: match deliver.link {
+                    LinkState::Connecting => StoreState::Connecting,
+                    LinkState::Up => StoreState::Up,
+                    LinkState::Stalled => StoreState::Stalled,
+                    LinkState::Down => StoreState::Down,
+                    LinkState::Holding => StoreState::Holding,
+                },
+                detail: deliver.detail.clone(),
+                rows_written: deliver.rows_written,
+                samples_written: deliver.samples_written,
+                in_flight: deliver.writes_in_flight as u64,
+                latency_ms: Latency { p50: deliver.latency_ms(0.5), p99: deliver.latency_ms(0.99) },
+            },
+            deliver: DeliverStatus {
+                mode: match deliver.mode {
+                    Mode::Direct => DeliverMode::Direct,
+                    Mode::Spilling => DeliverMode::Spilling,
+                    Mode::Draining => DeliverMode::Draining,
+                },
+                durable_within_ms: millis(self.config.deliver.durable_within),
+                flush_after_ms: millis(self.config.deliver.flush_after),
+            },
+            process: ProcessStatus::read(),
+            channels: self.live.len(),
+        }
+    }
+
+    fn spill_status(&self, mode: Mode, fault: Option<String>) -> SpillStatus {
+        let spill = self.spill.stats();
+        let full = fault.as_ref().is_some_and(|fault| fault.contains("full")) || spill.dropped_records > 0;
+        let state = match (spill.failing || fault.is_some(), spill.backlog_records, mode) {
+            (true, ..) if full => SpillState::Full,
+            (true, ..) => SpillState::Failed,
+            (false, 0, _) => SpillState::Idle,
+            (false, _, Mode::Draining) => SpillState::Draining,
+            (false, ..) => SpillState::Spilling,
+        };
+        SpillStatus {
+            state,
+            detail: fault.or(spill.last_error).unwrap_or_default(),
+            backlog_samples: spill.backlog_weight,
+            backlog_records: spill.backlog_records,
+            disk_bytes: spill.disk_bytes,
+            disk_max_bytes: spill.disk_max_bytes,
+            written_bytes: spill.written_bytes,
+            syncs: spill.syncs,
+            oldest_age_s: spill.oldest.map(|age| age.as_secs_f64()),
+            quarantine_records: self.quarantine.stats().backlog_records,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
