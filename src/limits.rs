@@ -96,3 +96,19 @@ pub const MONITOR_IDLE_MAX: Duration = Duration::from_secs(75);
 pub const MONITOR_DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Log lines a second of one kind; the rest are counted.
 pub const LOG_LINES_PER_SECOND_MAX: u32 = 5;
+
+/// Connections that read the embedded store at once; each has a page cache of 2 MiB.
+pub const SQLITE_READERS_MAX: usize = 4;
+/// Buckets that one call deletes from the embedded store: 64 × 11 k rows of `wide` take some seconds.
+pub const SQLITE_EXPIRED_BUCKETS_MAX: usize = 8;
+/// Statements of one batch: Cassandra counts them in 16 bits.
+pub const CASSANDRA_BATCH_STATEMENTS_MAX: usize = 65_535;
+/// Bytes of one batch: half of the 16 MiB that a mutation and a frame may have.
+pub const CASSANDRA_BATCH_BYTES_MAX: usize = 8 * MIB;
+const _: () = assert!(FLUSH_BYTES_MAX <= CASSANDRA_BATCH_BYTES_MAX);
+/// Rows of a page read from Cassandra: 200 × 0.5 MiB (the largest chunk) = 100 MiB at worst, 100 KiB of `wide`.
+pub const CASSANDRA_PAGE_ROWS: i32 = 200;
+/// Extents that a process remembers to have written: 256 devices × 16 buckets of live data and backlog,
+/// about 200 B each.
+pub const EXTENTS_REMEMBERED_MAX: usize = 4_096;
+const _: () = assert!(EXTENTS_REMEMBERED_MAX >= 16 * DEVICES_MAX);

@@ -1,9 +1,10 @@
 //! How the agent is looked at: snapshots of its parts, put together for the monitor.
 
 use super::*;
+use crate::monitor::ProcessStatus;
 use crate::deliver::LinkState;
 use crate::monitor::status::{
-    AgentState, DeliverMode, DeliverStatus, Latency, ProcessStatus, QueueStatus, SourceStatus, SpillState,
+    AgentState, DeliverMode, DeliverStatus, Latency, QueueStatus, SourceStatus, SpillState,
     SpillStatus, Status, StoreState, StoreStatus,
 };
 use crate::store::StoreUrl;

@@ -1,18 +1,82 @@
 //! Stores: one trait, the same tables and the same meaning in each.
 //!
 //! A store writes [`Rows`] and reads them back; it decides nothing: what to do about an error is
-//! `deliver`'s affair. Adding a store is one file and one line in [`connect`].
+//! `deliver`'s affair. The tables stand in `schema.cql`, once for all stores. Adding a store is one
+//! folder and one line in [`connect`].
 //!
-//! Invariants: writing the same rows again changes nothing; chunks of one [`Rows`] become visible
-//! together; an extent is durable before the first chunk of its partition is acknowledged.
+//! Invariants: writing the same rows again changes nothing; the chunks of one [`Rows`] are stored together
+//! or not at all as long as they fit one mutation (8 MiB; see `limits`), though a reader that needs several
+//! pages may see those of a flush written meanwhile in part; an extent is stored before the first chunk of
+//! its partition.
 
+mod cassandra;
+mod config;
 mod error;
+mod schema;
+mod sqlite;
+mod url;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use config::{Compression, Config};
 pub use error::StoreError;
+pub use url::{Node, StoreUrl, StoreUrlError};
 
 use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Rows, SessionRow};
+use crate::sample::UnixMicros;
+
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Writing and reading; what is embedded is created if absent.
+    Write,
+    /// Reading what is there.
+    Read,
+}
+
+/// Opens the store that `config` names, to write and to read. The embedded store is created if it is not
+/// there; a cluster is asked once, and its schema is not looked at (see [`Store::check`]).
+///
+/// # Errors
+/// [`StoreError::Unavailable`] if nobody answers: call again later. [`StoreError::Hold`] if a person has
+/// to act.
+///
+/// # Cancel safety
+/// May be dropped at any point.
+pub async fn connect(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    open(config, Access::Write).await
+}
+
+/// As [`connect`], for readers: an embedded store that is not there is an error, not a new empty file.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_to_read(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    open(config, Access::Read).await
+}
+
+async fn open(config: &Config, access: Access) -> Result<Arc<dyn Store>, StoreError> {
+    if let Err(reason) = config.validate() {
+        return Err(StoreError::Hold { reason, remedy: "correct the section [store]".into() });
+    }
+    Ok(match &config.url {
+        StoreUrl::Sqlite { path } => Arc::new(sqlite::Sqlite::open(path, config, access).await?),
+        StoreUrl::Cassandra { nodes, keyspace } => {
+            Arc::new(cassandra::Cassandra::connect(nodes, keyspace, config).await?)
+        }
+    })
+}
+
+/// The statements that make what a store needs, for `pitwire schema print`: CQL, or SQL for SQLite.
+#[must_use]
+pub fn schema_script(config: &Config) -> String {
+    match &config.url {
+        StoreUrl::Sqlite { .. } => schema::sqlite_script(),
+        StoreUrl::Cassandra { keyspace, .. } => schema::Options::new(keyspace, config).script(),
+    }
+}
 
 /// A place for rows.
 #[async_trait]
@@ -40,6 +104,13 @@ pub trait Store: Send + Sync {
     /// # Cancel safety
     /// May be dropped at any point: the rows are then written or not, and may be written again.
     async fn write(&self, rows: &Rows) -> Result<(), StoreError>;
+
+    /// Deletes a bounded part of what is older than `ttl` at `now`, and says how many rows it deleted:
+    /// call it again while that is not 0, else every few minutes. 0 where the store expires rows itself.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    async fn expire(&self, now: UnixMicros) -> Result<u64, StoreError>;
 
     /// Writes an agent's heartbeat, replacing the one before.
     ///

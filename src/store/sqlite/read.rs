@@ -1,0 +1,201 @@
+//! Rows out of the file. Columns are selected in the order of `schema.cql` and taken in that order.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
+use rusqlite::{Connection, Error, Row, ToSql, params};
+
+use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, SessionRow};
+use crate::store::schema;
+
+/// A double as it was written: a NaN is a blob.
+struct Double(f64);
+
+impl FromSql for Double {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Real(value) => Ok(Self(value)),
+            // Another tool may have written a whole number into a column of type ANY.
+            ValueRef::Integer(value) => Ok(Self(value as f64)),
+            ValueRef::Blob(bytes) => {
+                let bytes: [u8; 8] = bytes.try_into().map_err(|_| FromSqlError::InvalidType)?;
+                Ok(Self(f64::from_bits(u64::from_le_bytes(bytes))))
+            }
+            _ => Err(FromSqlError::InvalidType),
+        }
+    }
+}
+
+/// A row's values, one after the other.
+struct Values<'a> {
+    row: &'a Row<'a>,
+    next: usize,
+}
+
+impl Values<'_> {
+    fn next<T: FromSql>(&mut self) -> Result<T, Error> {
+        self.next += 1;
+        self.row.get(self.next - 1)
+    }
+
+    fn double(&mut self) -> Result<f64, Error> {
+        Ok(self.next::<Double>()?.0)
+    }
+
+    fn maybe_double(&mut self) -> Result<Option<f64>, Error> {
+        Ok(self.next::<Option<Double>>()?.map(|double| double.0))
+    }
+
+    fn skip(&mut self) {
+        self.next += 1;
+    }
+}
+
+/// The rows of `table` for which `tail` (from `WHERE` on) holds.
+fn select<T>(
+    connection: &Connection,
+    table: &str,
+    tail: &str,
+    parameters: &[&dyn ToSql],
+    make: impl Fn(&mut Values<'_>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let sql = format!("SELECT {} FROM {table} {tail}", schema::table(table).column_list());
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_map(parameters, |row| make(&mut Values { row, next: 0 }))?.collect()
+}
+
+pub(super) fn days(connection: &Connection, car: &str) -> Result<Vec<i32>, Error> {
+    let mut statement = connection.prepare_cached("SELECT DISTINCT day FROM extents WHERE car = ?1 ORDER BY day")?;
+    statement.query_map([car], |row| row.get(0))?.collect()
+}
+
+pub(super) fn extents(connection: &Connection, car: &str, day: i32) -> Result<Vec<ExtentRow>, Error> {
+    let tail = "WHERE car = ?1 AND day = ?2 ORDER BY layout, device, channel, bucket";
+    select(connection, "extents", tail, params![car, day], |v| {
+        Ok(ExtentRow {
+            car: v.next()?,
+            day: v.next()?,
+            layout: v.next()?,
+            device: v.next()?,
+            channel: v.next()?,
+            bucket: v.next()?,
+            length_us: v.next()?,
+        })
+    })
+}
+
+pub(super) fn chunks(
+    connection: &Connection,
+    car: &str,
+    device: &str,
+    bucket: i64,
+    channel: Option<&str>,
+) -> Result<Vec<ChunkRow>, Error> {
+    let make = |v: &mut Values<'_>| {
+        Ok(ChunkRow {
+            car: v.next()?,
+            device: v.next()?,
+            bucket: v.next()?,
+            channel: v.next()?,
+            t0: v.next()?,
+            writer: v.next()?,
+            seq: v.next()?,
+            boot: v.next()?,
+            d0: v.next()?,
+            t1: v.next()?,
+            n: {
+                v.skip(); // at
+                v.next()?
+            },
+            v_min: v.maybe_double()?,
+            v_max: v.maybe_double()?,
+            v_mean: v.maybe_double()?,
+            v_last: v.maybe_double()?,
+            quality: v.next()?,
+            codec: v.next()?,
+            data: v.next()?,
+        })
+    };
+    const ORDER: &str = "ORDER BY channel, t0, writer, seq";
+    const PARTITION: &str = "WHERE car = ?1 AND device = ?2 AND bucket = ?3";
+    match channel {
+        None => select(connection, "chunks", &format!("{PARTITION} {ORDER}"), params![car, device, bucket], make),
+        Some(channel) => {
+            let tail = format!("{PARTITION} AND channel = ?4 {ORDER}");
+            select(connection, "chunks", &tail, params![car, device, bucket, channel], make)
+        }
+    }
+}
+
+pub(super) fn channels(connection: &Connection, car: &str) -> Result<Vec<ChannelRow>, Error> {
+    select(connection, "channels", "WHERE car = ?1 ORDER BY device, channel, since", params![car], |v| {
+        Ok(ChannelRow {
+            car: v.next()?,
+            device: v.next()?,
+            channel: v.next()?,
+            since: v.next()?,
+            unit: v.next()?,
+            kind: v.next()?,
+            value_kind: v.next()?,
+            scale: v.double()?,
+            offset: v.double()?,
+            rate_mhz: v.next()?,
+        })
+    })
+}
+
+pub(super) fn clocks(connection: &Connection, car: &str) -> Result<Vec<ClockRow>, Error> {
+    select(connection, "clocks", "WHERE car = ?1 ORDER BY device, boot, from_us", params![car], |v| {
+        Ok(ClockRow {
+            car: v.next()?,
+            device: v.next()?,
+            boot: v.next()?,
+            from_us: v.next()?,
+            offset_us: v.next()?,
+            provisional: v.next()?,
+        })
+    })
+}
+
+pub(super) fn events(connection: &Connection, car: &str, day: i32) -> Result<Vec<EventRow>, Error> {
+    let tail = "WHERE car = ?1 AND day = ?2 ORDER BY t, device, boot, sequence";
+    select(connection, "events", tail, params![car, day], |v| {
+        Ok(EventRow {
+            car: v.next()?,
+            day: v.next()?,
+            t: v.next()?,
+            device: v.next()?,
+            boot: v.next()?,
+            sequence: v.next()?,
+            d: v.next()?,
+            kind: {
+                v.skip(); // at
+                v.next()?
+            },
+            number: v.next()?,
+            text: v.next()?,
+        })
+    })
+}
+
+pub(super) fn sessions(connection: &Connection, car: &str) -> Result<Vec<SessionRow>, Error> {
+    select(connection, "sessions", "WHERE car = ?1 ORDER BY start", params![car], |v| {
+        Ok(SessionRow { car: v.next()?, start: v.next()?, number: v.next()?, name: v.next()? })
+    })
+}
+
+pub(super) fn agents(connection: &Connection, car: &str) -> Result<Vec<AgentRow>, Error> {
+    select(connection, "agents", "WHERE car = ?1 ORDER BY agent", params![car], |v| {
+        Ok(AgentRow {
+            car: v.next()?,
+            agent: v.next()?,
+            at_us: v.next()?,
+            version: {
+                v.skip(); // at
+                v.next()?
+            },
+            in_flight: v.next()?,
+            backlog: v.next()?,
+            stored: v.next()?,
+            mode: v.next()?,
+        })
+    })
+}

@@ -1,0 +1,146 @@
+//! Rows into the file.
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ToSql, Transaction, params};
+
+use crate::limits::SQLITE_EXPIRED_BUCKETS_MAX;
+use crate::row::{AgentRow, Rows, day_of};
+use crate::store::schema;
+
+/// A double as it is: SQLite would make NULL of a NaN, so that one becomes a blob.
+struct Double(f64, [u8; 8]);
+
+impl Double {
+    fn new(value: f64) -> Self {
+        Self(value, value.to_bits().to_le_bytes())
+    }
+}
+
+impl ToSql for Double {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let value = if self.0.is_nan() { ValueRef::Blob(&self.1) } else { ValueRef::Real(self.0) };
+        Ok(ToSqlOutput::Borrowed(value))
+    }
+}
+
+/// Writes all rows in one transaction, on disk when it returns.
+pub(super) fn rows(connection: &mut Connection, rows: &Rows) -> Result<(), rusqlite::Error> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    for r in &rows.extents {
+        let values = params![r.car, r.day, r.layout, r.device, r.channel, r.bucket, r.length_us];
+        insert(&transaction, "extents", values)?;
+    }
+    for r in &rows.channels {
+        let (scale, offset) = (Double::new(r.scale), Double::new(r.offset));
+        insert(
+            &transaction,
+            "channels",
+            params![r.car, r.device, r.channel, r.since, r.unit, r.kind, r.value_kind, scale, offset, r.rate_mhz],
+        )?;
+    }
+    for r in &rows.clocks {
+        let values = params![r.car, r.device, r.boot, r.from_us, r.offset_us, r.provisional];
+        insert(&transaction, "clocks", values)?;
+    }
+    for r in &rows.chunks {
+        let [v_min, v_max, v_mean, v_last] = [r.v_min, r.v_max, r.v_mean, r.v_last].map(|v| v.map(Double::new));
+        insert(
+            &transaction,
+            "chunks",
+            params![
+                r.car,
+                r.device,
+                r.bucket,
+                r.channel,
+                r.t0,
+                r.writer,
+                r.seq,
+                r.boot,
+                r.d0,
+                r.t1,
+                r.t0.div_euclid(1_000),
+                r.n,
+                v_min,
+                v_max,
+                v_mean,
+                v_last,
+                r.quality,
+                r.codec,
+                r.data,
+            ],
+        )?;
+    }
+    for r in &rows.events {
+        let at = r.t.div_euclid(1_000);
+        insert(
+            &transaction,
+            "events",
+            params![r.car, r.day, r.t, r.device, r.boot, r.sequence, r.d, at, r.kind, r.number, r.text],
+        )?;
+    }
+    for r in &rows.sessions {
+        insert(&transaction, "sessions", params![r.car, r.start, r.number, r.name])?;
+    }
+    transaction.commit()
+}
+
+/// Writes a heartbeat over the one before.
+pub(super) fn heartbeat(connection: &mut Connection, r: &AgentRow) -> Result<(), rusqlite::Error> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let at = r.at_us.div_euclid(1_000);
+    insert(
+        &transaction,
+        "agents",
+        params![r.car, r.agent, r.at_us, at, r.version, r.in_flight, r.backlog, r.stored, r.mode],
+    )?;
+    transaction.commit()
+}
+
+/// One row; `values` in the order of `schema.cql`.
+fn insert(transaction: &Transaction<'_>, table: &str, values: &[&dyn ToSql]) -> Result<(), rusqlite::Error> {
+    transaction.prepare_cached(&schema::table(table).insert_sql())?.execute(values).map(drop)
+}
+
+/// Car, day, layout, device, channel, bucket.
+type ExtentKey = (String, i32, String, String, String, i64);
+
+/// Deletes up to [`SQLITE_EXPIRED_BUCKETS_MAX`] buckets that end at `before_us` or earlier, with their
+/// extents, and the events of earlier days; says how many rows went.
+pub(super) fn expire(connection: &mut Connection, before_us: i64) -> Result<u64, rusqlite::Error> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let day = day_of(before_us);
+    // The days before come first in the key of each car: what is kept is not walked through.
+    let expired: Result<Vec<ExtentKey>, _> = transaction
+        .prepare_cached(&format!(
+            "WITH RECURSIVE cars(car) AS (SELECT min(car) FROM extents UNION ALL \
+               SELECT (SELECT min(car) FROM extents WHERE car > cars.car) FROM cars WHERE cars.car IS NOT NULL) \
+             SELECT e.car, e.day, e.layout, e.device, e.channel, e.bucket FROM cars JOIN extents e \
+               ON e.car = cars.car AND e.day <= ?1 WHERE e.bucket <= ?2 - e.length_us LIMIT {}",
+            SQLITE_EXPIRED_BUCKETS_MAX
+        ))?
+        .query_map(params![day, before_us], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+        })?
+        .collect();
+    let mut deleted = 0;
+    for (car, day, layout, device, channel, bucket) in expired? {
+        deleted += transaction
+            .prepare_cached("DELETE FROM chunks WHERE car = ?1 AND device = ?2 AND bucket = ?3")?
+            .execute(params![car, device, bucket])?;
+        deleted += transaction
+            .prepare_cached(
+                "DELETE FROM extents WHERE car = ?1 AND day = ?2 AND layout = ?3 AND device = ?4 AND channel = ?5 \
+                 AND bucket = ?6",
+            )?
+            .execute(params![car, day, layout, device, channel, bucket])?;
+    }
+    deleted += transaction
+        .prepare_cached(&format!(
+            "DELETE FROM events WHERE (car, day, t, device, boot, sequence) IN \
+               (SELECT car, day, t, device, boot, sequence FROM events WHERE day < ?1 LIMIT {})",
+            SQLITE_EXPIRED_BUCKETS_MAX
+        ))?
+        .execute([day])?;
+    transaction.commit()?;
+    Ok(deleted as u64)
+}
