@@ -9,9 +9,7 @@ use std::io::Write as _;
 pub(crate) fn skip(test: &str, reason: &str) {
     let line = format!("SKIPPED {test}: {reason}\n");
     // Straight to the stream: the harness shows what a passing test prints to nobody.
-    std::io::stderr()
-        .write_all(line.as_bytes())
-        .expect("stderr takes the line");
+    std::io::stderr().write_all(line.as_bytes()).expect("stderr takes the line");
     if let Some(log) = std::env::var_os("PITWIRE_SKIP_LOG") {
         // One write in append mode: tests of several processes share the file.
         std::fs::OpenOptions::new()
