@@ -1,0 +1,45 @@
+# The project's commands; `make` alone lists them. CARGO_TARGET_DIR is respected, `target` otherwise.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build web test check bench cassandra cassandra-jars setup-build setup-test
+
+target := $(or $(CARGO_TARGET_DIR),target)
+# What `make demo` hands to `pitwire demo`.
+DEMO ?=
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# stdout belongs to the program: with --json somebody may be reading it.
+demo: setup-build ## a simulated car, the agent, an embedded store and the page; options by DEMO="--for 20s --json"
+	@tests/setup page
+	@cargo build --release --package pitwire --bin pitwire >&2
+	@$(target)/release/pitwire demo $(DEMO)
+
+build: setup-build ## pitwire and firmware-sim, as released, in target/release
+	@tests/setup page
+	cargo build --release --workspace --bins
+
+web: ## the page's bundle in web/dist (needs Node 20)
+	@tests/setup web
+
+test: ## set up, build and run every test, with real Cassandra, mosquitto, pseudo-terminals and a browser
+	@tests/run
+
+check: ## rustfmt, clippy, shellcheck, cargo-deny
+	@tests/check
+
+bench: setup-build ## the benchmarks
+	cargo bench --workspace
+
+cassandra: cassandra-jars ## a real Cassandra on 127.0.0.1:9042 in the foreground, until Ctrl-C (needs Java; see tests/cassandra/node)
+	@tests/cassandra/node run .cache/cassandra/node
+
+cassandra-jars: ## fetch the Cassandra server's jars into .cache, once (needs Maven)
+	@tests/cassandra/node jars
+
+setup-build: ## what a build needs: cc, pkg-config, OpenSSL's headers
+	@tests/setup build
+
+setup-test: setup-build ## what the tests need beyond that: mosquitto, socat, Chromium, Cassandra, npm packages
+	@tests/setup test
