@@ -23,9 +23,7 @@ use crate::deliver::{Connect, Deliver, Mode, Parts, SpillLedger, StatsHandle};
 use crate::gauges::SourceGauges;
 use crate::item::{Item, RawMessage};
 use crate::ledger::{Ledger, Snapshot};
-use crate::limits::{
-    FLUSHES_BYTES_MAX, FLUSHES_MAX, ITEMS_BYTES_MAX, ITEMS_MAX, RAW_BYTES_MAX, RAW_ITEMS_MAX,
-};
+use crate::limits::{FLUSHES_BYTES_MAX, FLUSHES_MAX, ITEMS_BYTES_MAX, ITEMS_MAX, RAW_BYTES_MAX, RAW_ITEMS_MAX};
 use crate::live::LiveBoard;
 use crate::monitor::{self, Readiness, View};
 use crate::pipeline::{Bounds, Pipeline, QueueGauges};
@@ -283,7 +281,8 @@ fn start_sources(
     let serial = config.source.serial.iter().zip(of_serial);
     let serial = serial.map(|(source, gauges)| tokio::spawn(source::run_serial(source.clone(), outlet(gauges))));
     let mqtt = config.source.mqtt.iter().zip(of_mqtt);
-    let mqtt = mqtt.map(|(source, gauges)| tokio::spawn(source::run_mqtt(source.clone(), agent.into(), outlet(gauges))));
+    let mqtt =
+        mqtt.map(|(source, gauges)| tokio::spawn(source::run_mqtt(source.clone(), agent.into(), outlet(gauges))));
     serial.chain(mqtt).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Pitwire: the telemetry agent on a racing car's gateway.
 pub mod app;
 pub mod chunk;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod decode;

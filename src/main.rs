@@ -1,2 +1,5 @@
-//! The command line.
-fn main() {}
+//! The program: arguments → configuration → app → exit code.
+
+fn main() -> std::process::ExitCode {
+    pitwire::cli::main()
+}

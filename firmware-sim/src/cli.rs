@@ -152,9 +152,7 @@ fn parse_from(args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clo
     if let Some(("run", matches)) = matches.subcommand() {
         // Devices are dealt in the order in which the outputs were given, across the flags.
         let places = |id| matches.indices_of(id).into_iter().flatten();
-        let pty = |link: String| Output::Pty {
-            link: (!link.is_empty()).then(|| link.into()),
-        };
+        let pty = |link: String| Output::Pty { link: (!link.is_empty()).then(|| link.into()) };
         outputs.extend(places("pty").zip(run.pty.into_iter().map(pty)));
         outputs.extend(places("serial").zip(run.serial.into_iter().map(|path| Output::Serial { path })));
         outputs.extend(places("mqtt").zip(run.mqtt.into_iter().map(Output::Mqtt)));
@@ -190,11 +188,9 @@ mod tests {
 
     #[test]
     fn outputs_keep_their_order_across_flags() {
-        let options = parsed("firmware-sim run --tier can --mqtt mqtt://h:1 --pty=/tmp/a --serial /dev/x --pty").unwrap();
-        let broker = Broker {
-            host: "h".to_owned(),
-            port: 1,
-        };
+        let options =
+            parsed("firmware-sim run --tier can --mqtt mqtt://h:1 --pty=/tmp/a --serial /dev/x --pty").unwrap();
+        let broker = Broker { host: "h".to_owned(), port: 1 };
         let expected = [
             Output::Mqtt(broker),
             Output::Pty { link: Some("/tmp/a".into()) },

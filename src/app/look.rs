@@ -1,11 +1,11 @@
 //! How the agent is looked at: snapshots of its parts, put together for the monitor.
 
 use super::*;
-use crate::monitor::ProcessStatus;
 use crate::deliver::LinkState;
+use crate::monitor::ProcessStatus;
 use crate::monitor::status::{
-    AgentState, DeliverMode, DeliverStatus, Latency, QueueStatus, SourceStatus, SpillState,
-    SpillStatus, Status, StoreState, StoreStatus,
+    AgentState, DeliverMode, DeliverStatus, Latency, QueueStatus, SourceStatus, SpillState, SpillStatus, Status,
+    StoreState, StoreStatus,
 };
 use crate::store::StoreUrl;
 

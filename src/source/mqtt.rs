@@ -195,7 +195,8 @@ pub async fn run(config: MqttConfig, agent: String, outlet: Outlet) {
     let (client, event_loop) = AsyncClient::new(options, usize::from(config.receive_maximum) + 16);
     let (settled, settled_rx) = mpsc::unbounded_channel();
     let order = AckOrder::default();
-    let source = Source { config, outlet, client, settled, order, waiting: VecDeque::new(), pause: RECONNECT_AFTER_MIN };
+    let source =
+        Source { config, outlet, client, settled, order, waiting: VecDeque::new(), pause: RECONNECT_AFTER_MIN };
     source.run(event_loop, settled_rx).await;
 }
 

@@ -76,7 +76,9 @@ fn open(config: &SerialConfig) -> Result<SerialStream, String> {
             tokio_serial::ErrorKind::NoDevice => "check the cable and source.serial.path".to_owned(),
             tokio_serial::ErrorKind::InvalidInput => format!("the port does not take {} baud: see baud", config.baud),
             tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => "check the cable and source.serial.path".to_owned(),
-            tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => "add the user to the group dialout".to_owned(),
+            tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => {
+                "add the user to the group dialout".to_owned()
+            }
             _ if error.description.contains("busy") => "another program has the port open: stop that".to_owned(),
             _ => "it is tried again".to_owned(),
         };
@@ -110,7 +112,9 @@ async fn read(mut port: SerialStream, outlet: &Outlet) -> Ended {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Ended::Lost(format!("the port was lost: {error}; it is opened again when it is back")),
+            Err(error) => {
+                return Ended::Lost(format!("the port was lost: {error}; it is opened again when it is back"));
+            }
         }
     }
 }

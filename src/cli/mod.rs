@@ -1,0 +1,156 @@
+//! The command line: one file for each subcommand. Data goes to stdout, words to stderr.
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage or configuration.
+
+mod audit;
+mod check;
+mod demo;
+mod export;
+mod run;
+mod schema;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// What a command failed with.
+pub(crate) enum Failure {
+    /// It could not be done.
+    Failed(String),
+    /// It was asked for wrongly, or the configuration is wrong.
+    Usage(String),
+}
+
+pub(crate) type Outcome = Result<(), Failure>;
+
+impl Failure {
+    pub(crate) fn failed(what: impl std::fmt::Display) -> Self {
+        Self::Failed(what.to_string())
+    }
+
+    pub(crate) fn usage(what: impl std::fmt::Display) -> Self {
+        Self::Usage(what.to_string())
+    }
+}
+
+/// The telemetry agent on a racing car's gateway: it reads sensor frames from serial ports and MQTT and
+/// stores them in Apache Cassandra or SQLite; what it accepted is never lost, doubled or out of order.
+#[derive(Parser)]
+#[command(name = "pitwire", version, about, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pitwire demo                                   a simulated car, and its page in the browser
+  pitwire check --config pitwire.toml            name what is wrong with a configuration
+  pitwire run --config pitwire.toml              run the agent
+  pitwire schema apply --store cassandra://127.0.0.1:9042/pitwire
+  pitwire export --store sqlite:///var/lib/pitwire/pitwire.db --car 44 --format csv
+
+PITWIRE_LOG sets what is logged, e.g. PITWIRE_LOG=debug or PITWIRE_LOG=pitwire::source=debug.
+Exit codes: 0 done, 1 failed, 2 usage or configuration.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent until it is told to stop (SIGTERM, Ctrl-C); then it drains.
+    Run(run::Arguments),
+    /// Check a configuration and name each fault with its line.
+    Check(check::Arguments),
+    /// Show the whole way of the data with a simulated car; nothing has to be installed.
+    Demo(demo::Arguments),
+    /// Print or apply the schema of a store.
+    Schema(schema::Arguments),
+    /// Read a car's samples back: merged, in order, each once.
+    Export(export::Arguments),
+    /// Compare what a simulator sent with what a reader of the store sees.
+    Audit(audit::Arguments),
+}
+
+/// Parses the arguments, does what they ask for, and says how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; clap knows where each belongs.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    log();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(Err(Failure::failed(format!("start the runtime: {error}")))),
+    };
+    end(runtime.block_on(async {
+        match arguments.command {
+            Command::Run(arguments) => run::run(arguments).await,
+            Command::Check(arguments) => check::run(&arguments),
+            Command::Demo(arguments) => demo::run(arguments).await,
+            Command::Schema(arguments) => schema::run(arguments).await,
+            Command::Export(arguments) => export::run(arguments).await,
+            Command::Audit(arguments) => audit::run(arguments).await,
+        }
+    }))
+}
+
+fn end(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(what)) => {
+            say(&format!("pitwire: {what}"));
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(what)) => {
+            say(&format!("pitwire: {what}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A line of words for a person, on stderr.
+pub(crate) fn say(line: &str) {
+    // Nobody may be listening; that is no reason to end.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A line of data, on stdout.
+pub(crate) fn print(line: &str) -> Outcome {
+    writeln!(std::io::stdout(), "{line}").map_err(|error| Failure::failed(format!("write to stdout: {error}")))
+}
+
+/// Logs to stderr. The driver repeats each lost connection every second; delivery says it once.
+fn log() {
+    let filter = std::env::var("PITWIRE_LOG").unwrap_or_else(|_| "info".into());
+    let filter = EnvFilter::try_new(format!("scylla=off,{filter}")).unwrap_or_else(|error| {
+        say(&format!("pitwire: PITWIRE_LOG: {error}; logging at info"));
+        EnvFilter::new("scylla=off,info")
+    });
+    let terminal = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    // journald stamps the lines itself.
+    if std::env::var_os("JOURNAL_STREAM").is_some() { builder.without_time().init() } else { builder.init() }
+}
+
+/// Waits for SIGINT or SIGTERM.
+pub(crate) async fn told_to_stop() -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signal = |kind| signal(kind).map_err(|error| Failure::failed(format!("listen for signals: {error}")));
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// The settings of the store at `url`, for commands that have no configuration.
+pub(crate) fn store_config(url: &str) -> Result<crate::store::Config, Failure> {
+    let url = url.parse::<crate::store::StoreUrl>().map_err(|error| Failure::usage(format!("--store: {error}")))?;
+    Ok(crate::store::Config::for_url(url))
+}
