@@ -144,7 +144,7 @@ export class Chart {
       stroke: this.units.length > 1 ? colour(`--line-${this.lines.findIndex((line) => line.unit === unit) + 1}`) : ink,
       font: "11px system-ui, sans-serif",
       gap: 6,
-      space: 26,
+      space: 20,
       grid: right ? { show: false } : grid,
       ticks: { show: false },
       values: (_u, splits, _axis, _space, increment) => splits.map((v) => number(v, tickDecimals(increment))),

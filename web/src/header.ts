@@ -35,7 +35,6 @@ export class Header {
   /** The page's own connection: where it breaks, everything on the page is old, and looks it. */
   setLink(link: Link): void {
     if (this.link.kind !== link.kind) {
-      if (link.kind === "lost") this.announce("The connection to the agent is lost. What the page shows is old.");
       if (link.kind === "live" && this.link.kind === "lost") this.announce("The connection to the agent is back.");
     }
     this.link = link;
@@ -51,9 +50,7 @@ export class Header {
     chip("link-chip", text, kind === "live" ? "ok" : kind === "lost" ? "bad" : "idle");
     const banner = byId("lost");
     setHidden(banner, kind !== "lost");
-    if (kind === "lost") {
-      setText(banner, `No data from the agent for ${span(gone)}. All values below are old. Is the agent running, and is the network up? Trying again.`);
-    }
+    if (kind === "lost") setText(byId("lost-for"), ` for ${span(gone)}`);
     if (kind === "live" && now_s !== null) setText(byId("clock"), `${timeOfDay(now_s)} UTC`);
   }
 }

@@ -76,14 +76,17 @@ export class LedgerPanel {
     }
     setAttr(this.verdict, "data-tone", balanced ? "ok" : "bad");
     setText(this.verdict, text);
+    // Where the sources' columns do not fit, the keyboard must be able to scroll to them.
+    const box = this.table.parentElement as HTMLElement;
+    setAttr(box, "tabindex", box.scrollWidth > box.clientWidth ? "0" : null);
     const policies = Object.entries(ledger.dropped ?? {}).map(([name, n]) => `${name} ${number(n)}`);
     setText(this.drops, policies.length === 0 ? "" : `dropped by: ${policies.join(" · ")}`);
   }
 
   private build(names: string[]): void {
-    const head = el("tr", "", el("th", "sign"), el("th", "term", "samples"));
+    const head = el("tr", "", el("td", "sign"), el("th", "term", "samples"));
     for (const name of names) {
-      const th = el("th", "", names.length === 1 ? "" : name);
+      const th = el("th", "", name);
       th.scope = "col";
       head.append(th);
     }

@@ -24,8 +24,8 @@ class QueueView {
     this.bar.set(share, queue.items_peak / queue.items_max, items);
     setText(this.items, items);
     const size = queue.bytes_max > 0 ? ` · ${bytes(queue.bytes)} of ${bytes(queue.bytes_max)}` : "";
-    const blocked = queue.blocked_ms > 0 ? ` · blocked ${millis(queue.blocked_ms)}` : "";
-    setText(this.detail, `peak ${number(queue.items_peak)}${size}${blocked}`);
+    const blocked = queue.blocked_ms > 0 ? `writer blocked ${millis(queue.blocked_ms)} · ` : "";
+    setText(this.detail, `${blocked}peak ${number(queue.items_peak)}${size}`);
   }
 }
 
