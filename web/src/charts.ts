@@ -29,6 +29,7 @@ export class Charts {
   private shift_s = 0;
   /** The cursor's place in the window, 0 to 1. */
   private cursor: number | null = null;
+  private narrow = false;
   private drawn_s = 0;
   private dirty = true;
   private read_ms = 0;
@@ -46,7 +47,8 @@ export class Charts {
       if (event.pointerType === "mouse") this.setCursor(null);
     });
     new ResizeObserver(() => {
-      for (const chart of this.charts) chart.resize();
+      if (this.isNarrow() !== this.narrow) this.rebuild();
+      else for (const chart of this.charts) chart.resize();
       this.dirty = true;
     }).observe(this.stack);
     const loop = (): void => {
@@ -65,7 +67,8 @@ export class Charts {
     for (const key of this.bins.keys()) if (!wanted.has(key)) this.bins.delete(key);
     const unitOf = (key: string): string => this.values.byKey.get(key)?.channel.unit ?? "";
     const all = this.selection.charts.map((keys) => keys.map((key) => this.lineOf(key, cars.size > 1)));
-    const narrow = this.stack.clientWidth < 600;
+    this.narrow = this.isNarrow();
+    const narrow = this.narrow;
     const twoScales = all.some((lines) => new Set(lines.map((line) => line.unit)).size > 1);
     this.frame = { left_px: narrow ? 46 : 56, right_px: twoScales ? (narrow ? 40 : 48) : 12 };
     const told = (why: string | null): void => {
@@ -125,6 +128,11 @@ export class Charts {
     setHidden(note, this.shift_s === 0);
     const side = this.shift_s > 0 ? "behind" : "ahead of";
     if (this.shift_s !== 0) setText(note, `source time is ${span(Math.abs(this.shift_s))} ${side} the agent’s clock`);
+  }
+
+  /** Whether the scales have to be slim. */
+  private isNarrow(): boolean {
+    return this.stack.clientWidth < 600;
   }
 
   private lineOf(key: string, withCar: boolean): Line {

@@ -92,6 +92,17 @@ export function inkOf(page, index = 0) {
   }, index);
 }
 
+/** Waits until a chart's line reaches the present; on a busy machine an event may be late. */
+export async function untilPresent(page, index = 0) {
+  let ink = await inkOf(page, index);
+  for (let tries = 0; tries < 25 && ink.reach <= 0.97; tries += 1) {
+    await page.waitForTimeout(200);
+    ink = await inkOf(page, index);
+  }
+  assert.ok(ink.reach > 0.97, `chart ${index} reaches the present: ${ink.reach}`);
+  return ink;
+}
+
 /** The text of the first element that a selector finds. */
 export const textOf = (page, selector) => page.locator(selector).first().textContent();
 
