@@ -36,6 +36,8 @@ function start(): void {
   const sources = new SourcesPanel();
   const rates = new RateMeter();
   let car = "";
+  /** How many channels the agent last said that it knows. */
+  let known = -1;
 
   const selection = new Selection(() => chosen());
   const values = new Values(() => {
@@ -66,7 +68,8 @@ function start(): void {
       queues.render(status.queues);
       way.render(status, flow);
       sources.render(status.sources);
-      if (status.channels !== values.byKey.size) void values.refresh();
+      if (status.channels !== known) void values.refresh();
+      known = status.channels;
     },
     link: (link) => header.setLink(link),
   });

@@ -41,14 +41,20 @@ export function read(text: string): Charts {
   return charts;
 }
 
-/** What an engineer looks at first. Each entry is one chart: patterns for its channels, in order. */
-const FIRST_CHOICE: readonly (readonly RegExp[])[] = [
-  [/^(?!.*wheel)(.*[._])?(speed|velocity)(_\w+)?$/i],
-  [/(^|[._])(engine_?)?rpm$/i, /(^|[._])engine_?speed$/i],
-  [/(^|[._])throttle(_\w+)?$/i, /(^|[._])brake(_\w+)?$/i],
-  [/(^|[._])(acc\w*|g)[._](lat\w*|y)$|(^|[._])lat_?(acc\w*|g)$/i, /(^|[._])(acc\w*|g)[._](lon\w*|x)$|(^|[._])lon\w*_?(acc\w*|g)$/i],
-  [/(^|[._])gear$/i],
-  [/(^|[._])steer\w*(\.\w+)?$/i],
+/** What an engineer looks at first: a list of charts, each a list of lines, each the names to try in order. */
+const FIRST_CHOICE: readonly (readonly (readonly RegExp[])[])[] = [
+  [[/^(?!.*(wheel|gps))(.*[._])?(speed|velocity)(_\w+)?$/i, /^(?!.*wheel)(.*[._])?(speed|velocity)$/i]],
+  [[/(^|[._])(engine_?)?rpm$/i, /(^|[._])engine[._]?speed$/i]],
+  [
+    [/(^|[._])throttle(_\w+)?$/i, /(^|[._])throttle[._]pos\w*$/i],
+    [/(^|[._])brake([._](pedal|pos\w*))?$/i, /(^|[._])brake[._]?press\w*([._]f\w*)?$/i],
+  ],
+  [
+    [/(^|[._])(acc\w*|g)[._](lat\w*|y)$|(^|[._])lat\w*[._]?(acc\w*|g)$/i],
+    [/(^|[._])(acc\w*|g)[._](lon\w*|x)$|(^|[._])lon\w*[._]?(acc\w*|g)$/i],
+  ],
+  [[/(^|[._])gear$/i]],
+  [[/(^|[._])steer\w*([._]\w+)?$/i]],
 ];
 
 /** The charts to start with: known names if there are any, else the first channels. */
@@ -57,10 +63,11 @@ export function firstChoice(channels: readonly Channel[], car: string): Charts {
   const from = own.length > 0 ? own : channels;
   const charts: Charts = [];
   const taken = new Set<string>();
-  for (const patterns of FIRST_CHOICE) {
+  for (const lines of FIRST_CHOICE) {
     const chart: Channel[] = [];
-    for (const pattern of patterns) {
-      const found = from.find((c) => pattern.test(c.channel) && !taken.has(c.key));
+    for (const patterns of lines) {
+      const pattern = patterns.find((p) => from.some((c) => p.test(c.channel) && !taken.has(c.key)));
+      const found = from.find((c) => pattern?.test(c.channel) && !taken.has(c.key));
       if (found === undefined) continue;
       taken.add(found.key);
       chart.push(found);

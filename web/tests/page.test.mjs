@@ -50,6 +50,7 @@ test("a value that has stopped looks stale in itself, others do not", { skip }, 
     assert.equal(fresh.line, "none");
     mock.set({ mode: "stale" });
     await page.waitForFunction(() => /^stale [2-9]/.test(document.querySelector(".reading .age").textContent), null, { timeout: 8000 });
+    await page.waitForFunction(() => [...document.querySelectorAll("#channels-body .stale .name")].some((n) => n.textContent === "vehicle.speed"));
     const stale = await style(row.locator(".value"));
     assert.equal(stale.line, "line-through");
     assert.notEqual(stale.color, fresh.color);

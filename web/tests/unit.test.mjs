@@ -116,6 +116,13 @@ test("the first choice knows the usual names, and else takes the first four", ()
   const channel = (name, car = "44") => ({ key: `${car}/d/${name}`, car, channel: name });
   const known = ["wheel_speed_fl", "throttle", "rpm", "speed", "brake", "gear"].map((n) => channel(n));
   assert.deepEqual(firstChoice(known, "44"), [["44/d/speed"], ["44/d/rpm"], ["44/d/throttle", "44/d/brake"], ["44/d/gear"]]);
+  const dotted = ["gps.speed", "wheel.fl.speed", "brake.pressure.front", "brake.pedal", "chassis.accel.long", "chassis.accel.lat", "engine.throttle", "engine.rpm", "chassis.speed"];
+  assert.deepEqual(firstChoice(dotted.map((n) => channel(n)), "44"), [
+    ["44/d/chassis.speed"],
+    ["44/d/engine.rpm"],
+    ["44/d/engine.throttle", "44/d/brake.pedal"],
+    ["44/d/chassis.accel.lat", "44/d/chassis.accel.long"],
+  ]);
   const plain = ["a", "b", "c", "d", "e"].map((n) => channel(n));
   assert.deepEqual(firstChoice(plain, "44"), [["44/d/a"], ["44/d/b"], ["44/d/c"], ["44/d/d"]]);
   assert.deepEqual(firstChoice([channel("rpm", "7"), channel("rpm", "44")], "44"), [["44/d/rpm"]]);
