@@ -3,6 +3,7 @@
 
 import type { Channel } from "./api";
 
+/** With six lines each: 48 channels, below the 64 that the agent streams to one page. */
 export const CHARTS_MAX = 8;
 /** Six lines with their bands are as many as one can tell apart. */
 export const LINES_MAX = 6;
