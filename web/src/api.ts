@@ -1,0 +1,133 @@
+// The agent's HTTP API as this page reads it. Times are UTC microseconds, unless a name says otherwise.
+
+/** Where every sample is: `received + recovered` equals the sum of the rest. */
+export interface Account {
+  received: number;
+  recovered: number;
+  stored: number;
+  backlog: number;
+  in_flight: number;
+  quarantined: number;
+  /** By the policy that dropped them. */
+  dropped: Record<string, number>;
+  duplicate: number;
+  balanced: boolean;
+}
+
+export interface Ledger extends Account {
+  sources?: Record<string, Account>;
+}
+
+export interface Device {
+  car: string;
+  device: string;
+  boot: number;
+  frames: number;
+  frames_lost: number;
+  samples: number;
+  samples_lost: number;
+  duplicate_frames: number;
+}
+
+export interface Source {
+  name: string;
+  kind: string;
+  target: string;
+  state: "connecting" | "connected" | "down";
+  detail: string;
+  state_for_s: number;
+  connects: number;
+  bytes: number;
+  messages: number;
+  frames: number;
+  malformed: number;
+  garbage_bytes: number;
+  held_frames: number;
+  quiet_for_s: number | null;
+  devices: Device[];
+}
+
+export interface Queue {
+  name: string;
+  items: number;
+  items_max: number;
+  bytes: number;
+  bytes_max: number;
+  items_peak: number;
+  blocked_ms: number;
+}
+
+export interface Spill {
+  state: "idle" | "spilling" | "draining" | "full" | "failed";
+  detail: string;
+  backlog_samples: number;
+  backlog_records: number;
+  disk_bytes: number;
+  disk_max_bytes: number;
+  written_bytes: number;
+  syncs: number;
+  oldest_age_s: number | null;
+  quarantine_records: number;
+}
+
+export interface Store {
+  kind: string;
+  url: string;
+  state: "connecting" | "up" | "stalled" | "down" | "holding";
+  detail: string;
+  rows_written: number;
+  samples_written: number;
+  in_flight: number;
+  latency_ms: { p50: number | null; p99: number | null };
+}
+
+export interface Status {
+  version: string;
+  agent: string;
+  car: string;
+  uptime_s: number;
+  now_us: number;
+  state: string;
+  ledger: Ledger;
+  sources: Source[];
+  queues: Queue[];
+  spill: Spill;
+  store: Store;
+  deliver: { mode: "direct" | "spilling" | "draining"; durable_within_ms: number; flush_after_ms: number };
+  process: { resident_bytes: number; cpu_s: number };
+  channels: number;
+}
+
+export interface Channel {
+  key: string;
+  car: string;
+  device: string;
+  channel: string;
+  unit: string;
+  rate_hz: number | null;
+  t_us: number;
+  value: number | null;
+  quality: number;
+  age_s: number;
+  samples: number;
+}
+
+/** A bin of 100 ms: its start, the least and the greatest sample in it. */
+export type Point = [t_us: number, min: number | null, max: number | null];
+export interface PointsEvent {
+  now_us: number;
+  series: Record<string, Point[]>;
+}
+/** A channel's last value. `age_s` counts from when the agent last received a sample of it. */
+export type LastValue = [t_us: number, value: number | null, quality: number, age_s: number];
+export interface ValuesEvent {
+  now_us: number;
+  values: Record<string, LastValue>;
+}
+
+/** The channels that the agent knows, in its order. */
+export async function fetchChannels(): Promise<Channel[]> {
+  const answer = await fetch("/api/v1/channels", { headers: { accept: "application/json" } });
+  if (!answer.ok) throw new Error(`channels: the agent answered ${answer.status}`);
+  return (await answer.json()) as Channel[];
+}

@@ -1,0 +1,92 @@
+// The way out: delivery, the store and the spill.
+
+import type { Spill, Status, Store } from "./api";
+import { Bar } from "./bar";
+import { byId, setAttr, setHidden, setText } from "./dom";
+import { Facts } from "./facts";
+import { bytes, millis, number, span, things } from "./format";
+import type { Rates } from "./rates";
+
+export type Tone = "ok" | "warn" | "bad" | "idle";
+
+/** How a state of the store is to be taken. */
+export function storeTone(state: Store["state"]): Tone {
+  return state === "up" ? "ok" : state === "connecting" ? "idle" : state === "stalled" || state === "holding" ? "warn" : "bad";
+}
+/** How a state of the spill is to be taken. */
+export function spillTone(state: Spill["state"]): Tone {
+  return state === "idle" ? "idle" : state === "spilling" || state === "draining" ? "warn" : "bad";
+}
+
+function setState(id: string, state: string, tone: Tone): void {
+  const node = byId(id);
+  setText(node, state);
+  setAttr(node, "data-tone", tone);
+}
+
+function setDetail(id: string, text: string): void {
+  const node = byId(id);
+  setHidden(node, text === "");
+  setText(node, text);
+}
+
+export class WayPanels {
+  private readonly store = new Facts(byId("store-facts"));
+  private readonly spill = new Facts(byId("spill-facts"));
+  private readonly flow = new Facts(byId("flow-facts"));
+  private readonly bar = new Bar("Spill's share of its disk budget");
+  private peak = 0;
+
+  constructor() {
+    byId("spill-bar").append(this.bar.node);
+  }
+
+  render(status: Status, rates: Rates | null): void {
+    this.renderFlow(status, rates);
+    this.renderStore(status.store);
+    this.renderSpill(status.spill, rates);
+  }
+
+  private renderFlow({ deliver, process }: Status, rates: Rates | null): void {
+    setState("deliver-state", deliver.mode, deliver.mode === "direct" ? "ok" : "warn");
+    this.flow.set("received", rates === null ? "–" : `${number(rates.received_per_s)} /s`);
+    this.flow.set("stored", rates === null ? "–" : `${number(rates.stored_per_s)} /s`);
+    this.flow.set("flush after", millis(deliver.flush_after_ms));
+    this.flow.set("durable within", millis(deliver.durable_within_ms));
+    this.flow.set("agent uses", `${bytes(process.resident_bytes)} · ${span(process.cpu_s)} cpu`);
+  }
+
+  private renderStore(store: Store): void {
+    setState("store-state", store.state, storeTone(store.state));
+    setDetail("store-detail", store.detail);
+    this.store.set("write p50 · p99", `${millis(store.latency_ms.p50)} · ${millis(store.latency_ms.p99)}`);
+    this.store.set("in flight", number(store.in_flight));
+    this.store.set("rows", number(store.rows_written));
+    this.store.set("samples", number(store.samples_written));
+    setText(byId("store-url"), store.url);
+    byId("store-url").title = store.url;
+  }
+
+  private renderSpill(spill: Spill, rates: Rates | null): void {
+    setState("spill-state", spill.state, spillTone(spill.state));
+    setDetail("spill-detail", spill.detail);
+    const share = spill.disk_max_bytes > 0 ? spill.disk_bytes / spill.disk_max_bytes : 0;
+    this.peak = Math.max(this.peak, share);
+    const used = `${bytes(spill.disk_bytes)} of ${bytes(spill.disk_max_bytes)}`;
+    this.bar.set(share, this.peak, used);
+    this.spill.set("disk", used);
+    this.spill.set("backlog", `${things(spill.backlog_samples, "sample")} · ${things(spill.backlog_records, "record")}`);
+    this.spill.set("oldest", spill.oldest_age_s === null ? "–" : span(spill.oldest_age_s));
+    this.spill.set("trend", trend(spill, rates));
+    this.spill.set("written", `${bytes(spill.written_bytes)} · ${things(spill.syncs, "sync")}`);
+    this.spill.set("quarantine", things(spill.quarantine_records, "record"));
+  }
+}
+
+/** Where the backlog goes, and when it is gone if it goes on so. */
+function trend(spill: Spill, rates: Rates | null): string {
+  if (rates === null || spill.backlog_samples === 0) return "–";
+  const per_s = Math.round(rates.backlog_per_s);
+  if (per_s >= 0) return `+${number(per_s)} /s`;
+  return `${number(per_s)} /s · empty in ${span(spill.backlog_samples / -per_s)}`;
+}

@@ -1,0 +1,185 @@
+// The page in a real browser, against the mock agent: what it shows, and what it says when data stops.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { inkOf, rowOf, skip, textOf, untilLive, untilPresent, withBrowser, withPage } from "./harness.mjs";
+
+withBrowser();
+
+test("charts draw the last 30 s and scroll on", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page, 4);
+    await page.waitForTimeout(1000);
+    assert.equal(await page.locator(".chart").count(), 4);
+    for (let i = 0; i < 4; i += 1) {
+      const first = await untilPresent(page, i);
+      assert.ok(first.pixels > 300, `chart ${i} is drawn: ${first.pixels} pixels`);
+      await page.waitForTimeout(400);
+      assert.notEqual((await inkOf(page, i)).sum, first.sum, `chart ${i} moves`);
+    }
+  }));
+
+test("the first choice is speed, rpm, throttle with brake, accelerations", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page, 4);
+    const charts = await page.locator(".chart").evaluateAll((all) => all.map((c) => [...c.querySelectorAll(".name")].map((n) => n.textContent)));
+    assert.deepEqual(charts, [["vehicle.speed"], ["engine.rpm"], ["driver.throttle", "driver.brake"], ["accel.lat", "accel.lon"]]);
+  }));
+
+test("values update in the table and in the heads of the charts", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page, 4);
+    for (const read of [() => rowOf(page, "damper.fl").locator(".value").textContent(), () => textOf(page, ".chart:nth-of-type(2) .value")]) {
+      const seen = new Set();
+      for (let i = 0; i < 30 && seen.size < 4; i += 1) {
+        const text = await read();
+        assert.match(text, /\d/);
+        seen.add(text);
+        await page.waitForTimeout(250);
+      }
+      assert.equal(seen.size, 4, `values seen: ${[...seen].join(" ")}`);
+    }
+  }));
+
+test("a value that has stopped looks stale in itself, others do not", { skip }, () =>
+  withPage({}, async (page, mock) => {
+    await untilLive(page, 4);
+    const style = (locator) => locator.evaluate((n) => ({ line: getComputedStyle(n).textDecorationLine, color: getComputedStyle(n).color }));
+    const row = rowOf(page, "vehicle.speed");
+    const fresh = await style(row.locator(".value"));
+    assert.equal(fresh.line, "none");
+    mock.set({ mode: "stale" });
+    await page.waitForFunction(() => /^stale [2-9]/.test(document.querySelector(".reading .age").textContent), null, { timeout: 8000 });
+    await page.waitForFunction(() => [...document.querySelectorAll("#channels-body .stale .name")].some((n) => n.textContent === "vehicle.speed"));
+    const stale = await style(row.locator(".value"));
+    assert.equal(stale.line, "line-through");
+    assert.notEqual(stale.color, fresh.color);
+    assert.match(await row.locator(".age").textContent(), /^stale \d/);
+    assert.equal((await style(page.locator(".reading .value").first())).line, "line-through");
+    await page.locator("#search").fill("gps.altitude");
+    assert.equal((await style(rowOf(page, "gps.altitude").locator(".value"))).line, "none", "the GPS still sends");
+    await page.waitForTimeout(1500);
+    assert.ok((await inkOf(page, 0)).reach < 0.92, "the chart shows a gap up to the present");
+    mock.set({ mode: "normal" });
+    await page.waitForFunction(() => document.querySelector(".reading .age").textContent === "");
+  }));
+
+test("a slow channel is not stale before three of its periods", { skip }, () =>
+  withPage({ hash: "#charts=44%2Fgps%2Flap.number" }, async (page) => {
+    await untilLive(page, 1);
+    for (let i = 0; i < 12; i += 1) {
+      await page.waitForTimeout(500);
+      assert.equal(await textOf(page, ".reading .age"), "");
+    }
+  }));
+
+for (const how of ["cut", "silent"]) {
+  test(`a stream that is ${how} makes everything stale at once, and comes back by itself`, { skip }, () =>
+    withPage({ cuts: true }, async (page, mock) => {
+      await untilLive(page, 4);
+      mock.set({ stream: how });
+      await page.waitForSelector('body[data-link="lost"]', { timeout: how === "cut" ? 1500 : 3000 });
+      assert.ok(await page.locator("#lost").isVisible());
+      const line = (selector) => page.locator(selector).first().evaluate((n) => getComputedStyle(n).textDecorationLine);
+      for (const selector of [".reading .value", "#channels-body td.value", "#store-state", "#store-facts dd", "#ledger td:not(.sign)", "#store-chip", "#clock"]) {
+        assert.equal(await line(selector), "line-through", selector);
+      }
+      await page.waitForTimeout(2500);
+      assert.match(await textOf(page, "#link-chip"), /^lost [2-9]/);
+      mock.set({ stream: "on" });
+      await page.waitForSelector('body[data-link="live"]', { timeout: 10_000 });
+      assert.ok(await page.locator("#lost").isHidden());
+      assert.equal(await line("#store-state"), "none");
+      await untilPresent(page); // the charts go on, and what was missed is filled in
+    }));
+}
+
+test("a source with a clock of its own is charted by that clock, and the page says so", { skip }, () =>
+  withPage({ mock: { skew_s: 3600 } }, async (page) => {
+    await untilLive(page, 4);
+    await page.waitForTimeout(1500);
+    assert.match(await textOf(page, "#shift"), /source time is (1 h 0 min|59 min \d+ s|60 min \d+ s) behind/);
+    await untilPresent(page);
+  }));
+
+test("the cursor reads every chart, by mouse and by keyboard", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page, 4);
+    await page.waitForTimeout(500);
+    const box = await page.locator("#stack").boundingBox();
+    await page.mouse.move(box.x + box.width / 2, box.y + 60);
+    await page.waitForTimeout(200);
+    const read = await page.locator(".at-cursor").allTextContents();
+    assert.equal(read.length, 6);
+    for (const text of read) assert.match(text, /\d/);
+    assert.match(await textOf(page, "#cursor-time"), /^\d\d:\d\d:\d\d\.\d\d {2}−1\d\.\d s$/);
+    await page.mouse.move(5, 5);
+    assert.ok(await page.locator("#cursor").isHidden());
+    await page.locator("#ruler").focus();
+    await page.keyboard.press("PageUp");
+    await page.keyboard.press("ArrowLeft");
+    await page.waitForTimeout(150);
+    assert.equal(await page.locator("#ruler").getAttribute("aria-valuenow"), "-5.1");
+    assert.match(await textOf(page, ".at-cursor"), /\d/);
+    await page.keyboard.press("Escape");
+    assert.ok(await page.locator("#cursor").isHidden());
+  }));
+
+test("held charts stand still and say for how long", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page, 4);
+    await page.waitForTimeout(500);
+    await page.keyboard.press("h");
+    await page.waitForTimeout(300);
+    const first = await inkOf(page, 0);
+    await page.waitForTimeout(1200);
+    assert.equal((await inkOf(page, 0)).sum, first.sum);
+    assert.match(await textOf(page, "#hold"), /^held \d/);
+    await page.locator("#hold").click();
+    await page.waitForTimeout(400);
+    assert.notEqual((await inkOf(page, 0)).sum, first.sum);
+  }));
+
+test("the ledger adds up, and says clearly when it does not", { skip }, () =>
+  withPage({}, async (page, mock) => {
+    await untilLive(page);
+    await page.waitForFunction(() => document.querySelector("#ledger-verdict").textContent === "adds up");
+    const total = (row) => page.locator("#ledger tr.total").nth(row).locator("td:not(.sign)").first().textContent();
+    assert.match(await total(0), /\d{3}/);
+    assert.equal(await total(0), await total(1));
+    mock.set({ mode: "unbalanced" });
+    await page.waitForFunction(() => document.querySelector("#ledger-verdict").dataset.tone === "bad");
+    assert.equal(await textOf(page, "#ledger-verdict"), "does not add up: 17 missing");
+  }));
+
+test("spilling shows in the header, the spill, the queue and the store", { skip }, () =>
+  withPage({ mock: { mode: "spilling" } }, async (page) => {
+    await untilLive(page);
+    await page.waitForFunction(() => /\/s/.test(document.querySelector("#spill-facts").textContent));
+    assert.equal(await textOf(page, "#spill-chip"), "spilling");
+    assert.equal(await textOf(page, "#deliver-state"), "spilling");
+    assert.match(await textOf(page, "#spill-facts"), /of 2\.00 GiB.*samples.*\+\d/);
+    assert.match(await textOf(page, "#store-detail"), /no answer/);
+    const meter = page.locator('#queues [aria-label="Queue deliver"]');
+    assert.equal(await meter.getAttribute("aria-valuenow"), "84");
+    assert.equal(await meter.getAttribute("data-tone"), "warn");
+  }));
+
+test("a source that is down says why, and a device's losses are counted", { skip }, () =>
+  withPage({ mock: { mode: "down" } }, async (page) => {
+    await untilLive(page);
+    await page.waitForSelector(".source");
+    const source = page.locator(".source").first();
+    assert.equal(await source.locator(".state").textContent(), "down");
+    assert.match(await source.locator(".advice").textContent(), /no such device/);
+    assert.deepEqual((await source.locator("tbody tr").first().locator("td").allTextContents()).slice(1, 3), ["3", "36"]);
+    assert.equal(await source.locator("tbody tr").first().locator("td").last().textContent(), "99.98 %");
+  }));
+
+test("quality flags are named beside the value", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page);
+    const row = rowOf(page, "engine.oil_pressure");
+    assert.equal(await row.locator(".flags").textContent(), "range");
+    assert.match(await row.getAttribute("title"), /outside the range/);
+  }));

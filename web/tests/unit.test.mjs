@@ -1,0 +1,135 @@
+// The pure parts: numbers, bins, the choice of channels, the scales.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join as path } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { buildSync } from "esbuild";
+
+const dir = mkdtempSync(path(tmpdir(), "pitwire-unit-"));
+after(() => rmSync(dir, { recursive: true, force: true }));
+
+async function load(name) {
+  const outfile = path(dir, `${name}.mjs`);
+  buildSync({ entryPoints: [fileURLToPath(new URL(`../src/${name}.ts`, import.meta.url))], outfile, bundle: true, format: "esm", target: "es2022" });
+  return import(outfile);
+}
+
+const format = await load("format");
+const { Bins, join } = await load("bins");
+const { nextRange, tickDecimals } = await load("scale");
+const { read, write, firstChoice } = await load("selection");
+const { staleAfter_s } = await load("values");
+
+test("numbers keep their decimals, group thousands and never show a negative zero", () => {
+  const cases = [
+    [1234567, 0, "1\u202f234\u202f567"],
+    [-12.345, 2, "\u221212.35"],
+    [-0.0001, 2, "0.00"],
+    [999.96, 1, "1\u202f000.0"],
+    [null, 2, "–"],
+    [Number.NaN, 0, "–"],
+  ];
+  for (const [value, decimals, expected] of cases) assert.equal(format.number(value, decimals), expected);
+});
+
+test("bytes and spans of time have a unit that fits", () => {
+  assert.equal(format.bytes(0), "0 B");
+  assert.equal(format.bytes(2147483648), "2.00 GiB");
+  assert.equal(format.bytes(8388608), "8.00 MiB");
+  assert.equal(format.span(9.94), "9.9 s");
+  assert.equal(format.span(61.5), "1 min 1 s");
+  assert.equal(format.span(3 * 86400 + 3600), "3 d 1 h");
+});
+
+test("a channel shows whole numbers until it has seen a fraction", () => {
+  const gear = new format.Decimals("", "gear");
+  gear.see(8);
+  assert.equal(gear.count, 0);
+  const temp = new format.Decimals("°C", "oil_temp");
+  temp.see(92.25);
+  assert.equal(temp.count, 2);
+  temp.see(101.5);
+  assert.equal(temp.count, 1);
+  const lat = new format.Decimals("deg", "gps.lat");
+  lat.see(45.6);
+  assert.equal(lat.count, 6);
+});
+
+test("quality flags have names, unknown ones their bits", () => {
+  assert.deepEqual(format.quality(0), { short: "", long: "" });
+  assert.equal(format.quality(1).short, "range");
+  assert.equal(format.quality(3).short, "range nan");
+  assert.equal(format.quality(0x81).short, "range 0x80");
+});
+
+test("a bin that grew replaces the one before, a late bin finds its place", () => {
+  const bins = new Bins();
+  bins.merge([[1e6, 1, 2], [1.1e6, 3, 4], [1.3e6, 7, 8]]);
+  bins.merge([[1.3e6, 6, 9], [1.2e6, 5, 5]]);
+  assert.deepEqual(bins.t_s, [1, 1.1, 1.2, 1.3]);
+  assert.deepEqual(bins.min, [1, 3, 5, 6]);
+  assert.deepEqual(bins.max, [2, 4, 5, 9]);
+  bins.trim(1.2);
+  assert.deepEqual(bins.t_s, [1.1, 1.2, 1.3], "one bin is kept before the window");
+  assert.deepEqual(bins.at(1.25, 0.1), { min: 5, max: 5 });
+  assert.equal(bins.at(2, 0.35), null);
+});
+
+test("channels of different times share columns: a gap ends the line, another channel's bin does not", () => {
+  const fast = new Bins();
+  fast.merge([[0, 1, 1], [1e5, 2, 2], [9e5, 3, 3]]);
+  const slow = new Bins();
+  slow.merge([[5e4, 7, 8]]);
+  const [t, fastMax, , slowMax, slowMin] = join([{ bins: fast, gap_s: 0.35 }, { bins: slow, gap_s: 3 }]);
+  assert.deepEqual(t, [0, 0.05, 0.1, 0.5, 0.9]);
+  assert.deepEqual(fastMax, [1, undefined, 2, null, 3]);
+  assert.deepEqual(slowMax, [undefined, 8, undefined, undefined, undefined]);
+  assert.deepEqual(slowMin, [undefined, 7, undefined, undefined, undefined]);
+});
+
+test("a scale holds still while the data is well within it", () => {
+  const first = nextRange(null, 10, 90, "km/h");
+  assert.ok(first[0] <= 10 && first[1] >= 90);
+  assert.equal(nextRange(first, 20, 80, "km/h"), first);
+  const wider = nextRange(first, 10, 200, "km/h");
+  assert.ok(wider[1] >= 200);
+  assert.notEqual(nextRange(wider, 10, 20, "km/h"), wider);
+  assert.deepEqual(nextRange(null, 0, 63, "%"), [-4, 104]);
+  const flat = nextRange(null, 5, 5, "bar");
+  assert.ok(flat[0] < 5 && flat[1] > 5);
+  assert.deepEqual(nextRange(null, null, null, ""), [0, 1]);
+  assert.deepEqual([100, 20, 1, 0.5, 0.02].map(tickDecimals), [0, 0, 0, 1, 2]);
+});
+
+test("a choice survives the address, whatever its keys hold, and is bounded", () => {
+  const charts = [["44/ecu/a,b;c", "44/ecu/ü"], ["7/x/y"]];
+  assert.deepEqual(read(write(charts)), charts);
+  assert.deepEqual(read("%zz;;a,a,b"), [["a", "b"]]);
+  assert.equal(read(Array.from({ length: 20 }, (_, i) => `c${i}`).join(";")).length, 8);
+  assert.equal(read(Array.from({ length: 20 }, (_, i) => `c${i}`).join(","))[0].length, 6);
+});
+
+test("the first choice knows the usual names, and else takes the first four", () => {
+  const channel = (name, car = "44") => ({ key: `${car}/d/${name}`, car, channel: name });
+  const known = ["wheel_speed_fl", "throttle", "rpm", "speed", "brake", "gear"].map((n) => channel(n));
+  assert.deepEqual(firstChoice(known, "44"), [["44/d/speed"], ["44/d/rpm"], ["44/d/throttle", "44/d/brake"], ["44/d/gear"]]);
+  const dotted = ["gps.speed", "wheel.fl.speed", "brake.pressure.front", "brake.pedal", "chassis.accel.long", "chassis.accel.lat", "engine.throttle", "engine.rpm", "chassis.speed"];
+  assert.deepEqual(firstChoice(dotted.map((n) => channel(n)), "44"), [
+    ["44/d/chassis.speed"],
+    ["44/d/engine.rpm"],
+    ["44/d/engine.throttle", "44/d/brake.pedal"],
+    ["44/d/chassis.accel.lat", "44/d/chassis.accel.long"],
+  ]);
+  const plain = ["a", "b", "c", "d", "e"].map((n) => channel(n));
+  assert.deepEqual(firstChoice(plain, "44"), [["44/d/a"], ["44/d/b"], ["44/d/c"], ["44/d/d"]]);
+  assert.deepEqual(firstChoice([channel("rpm", "7"), channel("rpm", "44")], "44"), [["44/d/rpm"]]);
+});
+
+test("stale is two seconds, or three periods of a slow channel", () => {
+  assert.equal(staleAfter_s(50), 2);
+  assert.equal(staleAfter_s(0.2), 15);
+  assert.equal(staleAfter_s(null), 2);
+});
