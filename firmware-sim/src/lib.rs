@@ -1,4 +1,5 @@
 //! A simulated racing car.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "std")]

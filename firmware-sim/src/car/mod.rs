@@ -228,13 +228,13 @@ impl Car {
         let slip_drive = 0.035 * self.throttle / 100.0 * (30.0 / speed.max(15.0)).min(1.0);
         let slip_brake = 0.04 * self.brake / 100.0;
         let mut loads = [0.0; 4];
-        for corner in 0..4 {
+        for (corner, slot) in loads.iter_mut().enumerate() {
             let front = if corner < 2 { 1.0 } else { -1.0 };
             let left = if corner % 2 == 0 { 1.0 } else { -1.0 };
             let axle_m = if corner < 2 { 0.0 } else { -machine.wheelbase_m };
             let rough = bump(axle_m + 0.3 * left) * shake;
             let load = (quarter_n - front * pitch_n - left * roll_n + 90.0 * rough).max(50.0);
-            loads[corner] = load;
+            *slot = load;
             let slip = if corner < 2 { -slip_brake } else { slip_drive - 0.6 * slip_brake };
             let wheel = (speed - left * yaw * half_m) * (1.0 + slip);
             self.state.set(signal::WHEEL_SPEED[corner], wheel.max(0.0));

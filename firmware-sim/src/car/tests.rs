@@ -40,7 +40,7 @@ fn pedals_gear_and_revs_belong_to_the_speed() {
         let gear = state.get(Signal::Gear) as usize;
         gears.insert(gear);
         let rpm = state.get(Signal::Rpm);
-        assert!(rpm < FORMULA.rpm_max * 1.05 && rpm >= FORMULA.rpm_idle * 0.99, "{rpm} in {gear}");
+        assert!((FORMULA.rpm_idle * 0.99..FORMULA.rpm_max * 1.05).contains(&rpm), "{rpm} in {gear}");
         if car.shift_hold_s <= 0.0 {
             worst = worst.max((rpm - FORMULA.rpm_in(gear, state.get(Signal::Speed))).abs());
         }

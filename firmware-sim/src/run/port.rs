@@ -21,6 +21,9 @@ use crate::stop::Stop;
 /// Simulated time of a step.
 const STEP: Duration = Duration::from_nanos(STEP_NS as u64);
 
+/// While frames wait for the line, it is tried this often.
+const DRAIN_EVERY: Duration = Duration::from_millis(1);
+
 /// When the first port began to send: the cars started then, for all ports.
 pub(super) type Origin = OnceLock<(Instant, i64)>;
 
@@ -82,7 +85,9 @@ impl Port {
         }
         let mut cars: Vec<Car> = self.cars.iter().map(|name| Car::new(options.tier.machine(), options.seed, name)).collect();
         for car in &mut cars {
-            (0..late_steps).for_each(|_| drop(car.step()));
+            for _ in 0..late_steps {
+                car.step();
+            }
         }
 
         let mut pace = Pace::new(options.speed, STEP);
@@ -106,11 +111,21 @@ impl Port {
             }
             happenings.fill(None);
             wire.elapsed += STEP;
-            // Frames that wait go out although nothing new is made.
-            for (i, rig) in rigs.iter_mut().enumerate() {
-                wire.drain(i, &mut rig.queue, &mut rig.summary, stop);
+            pace.advance();
+            loop {
+                // Frames that wait go out although nothing new is made.
+                let mut waiting = wire.is_busy();
+                for (i, rig) in rigs.iter_mut().enumerate() {
+                    wire.drain(i, &mut rig.queue, &mut rig.summary, stop);
+                    waiting |= !rig.queue.is_empty();
+                }
+                let Some(left) = pace.left() else { break };
+                if waiting {
+                    wire.wait(left.min(DRAIN_EVERY));
+                } else {
+                    std::thread::sleep(left);
+                }
             }
-            pace.wait();
         }
         for (i, rig) in rigs.iter_mut().enumerate() {
             rig.end(i, &mut wire, stop)?;

@@ -268,16 +268,31 @@ impl<'w> Wire<'w> {
             if stop.is_aborted() || (stop.is_stopped() && !patience.has(unread)) {
                 return;
             }
-            self.wait();
+            self.wait(TICK);
             self.tend();
             self.drain(rig, queue, summary, stop);
         }
     }
 
-    fn wait(&self) {
+    /// Waits until the line may take more, at most so long.
+    pub(super) fn wait(&self, at_most: Duration) {
         match &self.link {
-            Link::Line(Some(line)) => line.wait(TICK),
-            _ => std::thread::sleep(TICK),
+            Link::Line(Some(line)) => line.wait(at_most),
+            _ => std::thread::sleep(at_most),
+        }
+    }
+
+    /// Whether the line still holds a part of a frame; tries to hand it over.
+    pub(super) fn is_busy(&mut self) -> bool {
+        match &mut self.link {
+            Link::Line(Some(line)) if self.plug == Plug::In => match line.ready() {
+                Ok(ready) => !ready,
+                Err(e) => {
+                    self.lose(&e);
+                    false
+                }
+            },
+            _ => false,
         }
     }
 
@@ -431,7 +446,7 @@ impl<'w> Wire<'w> {
                 }
                 break;
             }
-            self.wait();
+            self.wait(TICK);
         }
         self.release(rig, summary, stop);
     }
