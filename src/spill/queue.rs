@@ -84,7 +84,9 @@ impl Shared {
         self.state().counts.last_error = Some(format!("{what}: {error}"));
     }
 
+    /// Lets go of the directory.
     pub(super) fn unlock(&self) {
+        locked(&self.open_files).clear();
         locked(&self.lock).take();
     }
 

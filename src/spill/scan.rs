@@ -176,13 +176,15 @@ struct Found {
 /// Goes through a file by window.
 struct Window<'a> {
     file: &'a dyn SegmentFile,
+    /// Bytes of the file.
+    length: u64,
     start: u64,
     buf: Vec<u8>,
 }
 
 impl<'a> Window<'a> {
-    fn new(file: &'a dyn SegmentFile) -> Self {
-        Self { file, start: 0, buf: Vec::new() }
+    fn new(file: &'a dyn SegmentFile, length: u64) -> Self {
+        Self { file, length, start: 0, buf: Vec::new() }
     }
 
     /// `len` bytes at `offset`, fewer at the end of the file.
@@ -190,7 +192,9 @@ impl<'a> Window<'a> {
         debug_assert!(len <= WINDOW_BYTES);
         let end = self.start + self.buf.len() as u64;
         if offset < self.start || offset + len as u64 > end {
-            self.buf.resize(WINDOW_BYTES, 0);
+            let rest = self.length.saturating_sub(offset);
+            let rest = usize::try_from(rest).unwrap_or(usize::MAX);
+            self.buf.resize(rest.min(WINDOW_BYTES), 0);
             let n = self.file.read_at(&mut self.buf, offset)?;
             self.buf.truncate(n);
             self.start = offset;
@@ -276,7 +280,7 @@ impl Pass {
 
     /// Goes through the file from start to end.
     fn run(&mut self, file: &dyn SegmentFile, length: u64) -> io::Result<()> {
-        let mut window = Window::new(file);
+        let mut window = Window::new(file, length);
         let (mut at, mut tail, mut at_commit_start) = (0, 0, true);
         while at < length {
             if at_commit_start {
@@ -288,11 +292,12 @@ impl Pass {
                 Err(why) => {
                     let (next, zero) = window.find_header(self.segment, at)?;
                     let end = next.map_or(length, |header| u64::from(header.offset));
-                    // What was never written is no gap.
-                    if !(next.is_none() && zero && at_commit_start) {
-                        let lost = next.and_then(|header| self.missing_before(&header));
-                        self.gap(at, end - at, reason_of(why), (lost, None));
+                    if next.is_none() && zero && at_commit_start {
+                        // What was never written is no gap.
+                        break;
                     }
+                    let lost = next.and_then(|header| self.missing_before(&header));
+                    self.gap(at, end - at, reason_of(why), (lost, None));
                     at = end;
                     at_commit_start = next.is_some_and(|header| header.first);
                     continue;
@@ -322,6 +327,11 @@ impl Pass {
             }
             at_commit_start = header.last;
             at = if header.last { align_up(next, BLOCK_BYTES) } else { next };
+        }
+        let reported = self.gaps.last().map_or(0, |gap| gap.offset + gap.bytes);
+        if !at_commit_start && reported < length {
+            // Cut between two records of a commit.
+            self.gap(length, 0, GapReason::Torn, (None, None));
         }
         for gap in &mut self.gaps {
             if gap.offset >= tail && matches!(gap.reason, GapReason::Header | GapReason::Body) {
@@ -414,7 +424,8 @@ impl Scan {
     fn following(&self) -> Option<(u64, Header)> {
         self.ids.iter().find_map(|&(id, _)| {
             let file = self.fs.open(&self.dir.join(segment_file_name(id))).ok()?;
-            let header = Window::new(file.as_ref()).find_header(id, 0).ok()?.0?;
+            let mut window = Window::new(file.as_ref(), file.bytes().ok()?);
+            let header = window.find_header(id, 0).ok()?.0?;
             Some((id, header))
         })
     }
