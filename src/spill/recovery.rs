@@ -33,8 +33,11 @@ pub(super) fn recover(
         last_id = last_id.max(id);
         recovery.segments += 1;
         recovery.bytes += segment.bytes;
-        if segment.gaps.iter().any(|gap| gap.reason == GapReason::Unreadable) {
-            state.unreadable_bytes += segment.bytes;
+        // Nothing can be done with these, so they are not ours to delete.
+        let unusable = segment.records.is_empty()
+            && segment.gaps.iter().any(|gap| matches!(gap.reason, GapReason::Unreadable | GapReason::Version(_)));
+        if unusable {
+            state.unusable_bytes += segment.bytes;
             recovery.gaps.extend(segment.gaps);
             continue;
         }

@@ -12,6 +12,13 @@ use super::segment::read_record;
 use super::stats::Gone;
 use super::writer::{Fault, Writer};
 
+/// Why a commit does not fit.
+struct Lack {
+    reason: String,
+    /// Not even an empty queue would help.
+    hopeless: bool,
+}
+
 impl Writer {
     /// Removes finished segments, or puts them aside if they are damaged.
     /// Answers how many went.
@@ -95,9 +102,9 @@ impl Writer {
 
     /// Sees to it that a commit fits within every cap, or says why not.
     pub(super) fn make_room(&mut self, bytes: u64, records: usize) -> Result<(), Fault> {
-        while let Some(reason) = self.lacking(bytes, records) {
-            if !self.make_some_room() {
-                return Err(Fault::Full(reason));
+        while let Some(lack) = self.lacking(bytes, records) {
+            if lack.hopeless || !self.make_some_room() {
+                return Err(Fault::Full(lack.reason));
             }
         }
         Ok(())
@@ -110,25 +117,33 @@ impl Writer {
             || (self.shared.config.overflow == Overflow::DropOldest && self.drop_oldest())
     }
 
-    fn lacking(&self, bytes: u64, records: usize) -> Option<String> {
+    fn lacking(&self, bytes: u64, records: usize) -> Option<Lack> {
         let config = &self.shared.config;
         let (used, held) = {
             let state = self.shared.state();
             (state.disk_bytes(), state.index.entries())
         };
+        let lack = |reason, hopeless| Some(Lack { reason, hopeless });
         let disk_max = config.disk_max.as_u64();
         if used + bytes > disk_max {
-            return Some(format!("{used} of {disk_max} bytes are used, {bytes} more are needed"));
+            let reason = format!("{used} of {disk_max} bytes are used, {bytes} more are needed");
+            return lack(reason, false);
         }
         if held + records > config.records_max as usize {
             let max = config.records_max;
-            return Some(format!("{held} of {max} records are held, {records} more are needed"));
+            let reason = format!("{held} of {max} records are held, {records} more are needed");
+            return lack(reason, false);
         }
         // A file system that cannot tell is tried.
         let free = self.shared.fs.free_bytes(&config.dir).unwrap_or(u64::MAX);
-        let free_min = config.free_min.as_u64();
-        (free < free_min.saturating_add(bytes))
-            .then(|| format!("{free} bytes are free, {bytes} are needed and {free_min} are left to others"))
+        let needed = config.free_min.as_u64().saturating_add(bytes);
+        if free >= needed {
+            return None;
+        }
+        let free_min = config.free_min;
+        let reason = format!("{free} bytes are free, {bytes} are needed and {free_min} are left to others");
+        // Others have filled the disk: giving up everything would not help.
+        lack(reason, free.saturating_add(used) < needed)
     }
 
     /// Removes the oldest closed segment without a record in flight and reports

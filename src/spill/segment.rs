@@ -27,7 +27,7 @@ pub enum GapReason {
     Body,
     /// Sound bytes of another segment: files were swapped or copied.
     Foreign,
-    /// Written by a later version of this program.
+    /// Written by a later version of this program; left alone.
     Version(u8),
     /// Records missing between this segment and the next: it was cut off or an
     /// older copy was put back.

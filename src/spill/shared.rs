@@ -28,15 +28,16 @@ pub(super) struct State {
     pub(super) index: Index,
     /// Segments kept aside.
     pub(super) damaged_bytes: u64,
-    /// Segments that could not be read at start and are left alone.
-    pub(super) unreadable_bytes: u64,
+    /// Segments that could not be read at start, or are of a later version:
+    /// left alone.
+    pub(super) unusable_bytes: u64,
     pub(super) counts: Counts,
     pub(super) closed: bool,
 }
 
 impl State {
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.index.bytes() + self.damaged_bytes + self.unreadable_bytes
+        self.index.bytes() + self.damaged_bytes + self.unusable_bytes
     }
 }
 
