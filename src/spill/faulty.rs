@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::fs::{DirEntry, Filesystem, SegmentFile};
 
@@ -93,11 +93,27 @@ fn name_of(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
+#[derive(Default)]
+struct Gate {
+    held: Mutex<bool>,
+    opened: Condvar,
+}
+
+/// Syncs wait as long as it lives.
+pub(super) struct Held(Arc<Gate>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        *self.0.held.lock().unwrap() = false;
+        self.0.opened.notify_all();
+    }
+}
+
 /// The file system; clones are the same one.
 #[derive(Clone)]
 pub(super) struct FaultyFs {
     disk: Arc<Mutex<Disk>>,
-    gate: Arc<Mutex<()>>,
+    gate: Arc<Gate>,
     boot: u32,
 }
 
@@ -148,8 +164,9 @@ impl FaultyFs {
     }
 
     /// Syncs of files wait until the answer is dropped.
-    pub(super) fn hold(&self) -> MutexGuard<'_, ()> {
-        self.gate.lock().unwrap()
+    pub(super) fn hold(&self) -> Held {
+        *self.gate.held.lock().unwrap() = true;
+        Held(self.gate.clone())
     }
 
     /// What was called since the last look.
@@ -373,7 +390,8 @@ impl SegmentFile for FaultyFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        drop(self.fs.gate.lock().unwrap());
+        let gate = &self.fs.gate;
+        drop(gate.opened.wait_while(gate.held.lock().unwrap(), |held| *held).unwrap());
         let mut disk = self.fs.disk();
         disk.call(self.fs.boot, "sync".into())?;
         let fail = disk.sync_fails();

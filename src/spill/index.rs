@@ -81,6 +81,12 @@ pub(super) struct Ticket {
     pub(super) entry: Entry,
 }
 
+/// A segment that is about to be dropped, and its ready records.
+pub(super) struct Doomed {
+    pub(super) id: u64,
+    pub(super) records: Vec<(Position, Entry)>,
+}
+
 /// All segments.
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -278,7 +284,7 @@ impl Index {
 
     /// Reserves the oldest closed segment without a record in flight, and says
     /// which of its records are still ready.
-    pub(super) fn start_drop(&mut self) -> Option<(u64, bool, Vec<(Position, Entry)>)> {
+    pub(super) fn start_drop(&mut self) -> Option<Doomed> {
         let (&id, segment) = self.segments.iter_mut().find(|(_, s)| s.closed && s.in_flight == 0)?;
         segment.dropping = true;
         let ready = segment.entries.iter().enumerate();
@@ -287,7 +293,7 @@ impl Index {
             let record = u32::try_from(index).unwrap_or(u32::MAX);
             (Position { segment: id, record }, *entry)
         };
-        Some((id, segment.damaged, ready.map(place).collect()))
+        Some(Doomed { id, records: ready.map(place).collect() })
     }
 
     /// The segment could not be removed after all.

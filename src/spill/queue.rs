@@ -1,200 +1,23 @@
-//! The handle: what callers await, and the state they share with the writer.
+//! The handle: what callers await.
 
 use std::io;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::config::{BLOCK_BYTES, Config, META_BYTES_MAX, WAITING_BYTES_MAX};
 use super::frame::{align_up, framed_bytes};
-use super::fs::{Filesystem, SegmentFile};
-use super::index::{Entry, Index, Ticket};
-use super::scan::{DAMAGED_DIR, GapReason, Scan, parse_segment_file_name, read_record, segment_file_name};
-use super::stats::{AppendError, Gone, Observer, Recovery, SpillError, Stats};
+use super::fs::Filesystem;
+use super::recovery::recover;
+use super::shared::{Lease, Shared, State};
+use super::stats::{AppendError, Observer, Recovery, SpillError, Stats};
 use super::writer::{Append, Command, Writer};
 use super::{Position, Record};
 
-/// An unreadable segment is tried again this often.
-const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// Segments kept open for reading: one that is being drained, one that ends,
-/// and two for records that came back.
-const OPEN_FILES_MAX: usize = 4;
 /// Unit of the semaphore that bounds the bytes waiting.
 const PERMIT_BYTES: u64 = 1024;
-
-/// What changes, under one lock that is never held across a call to the file
-/// system.
-#[derive(Default)]
-pub(super) struct State {
-    pub(super) index: Index,
-    /// Segments kept aside.
-    pub(super) damaged_bytes: u64,
-    /// Segments that could not be read at start and are left alone.
-    unreadable_bytes: u64,
-    pub(super) counts: Counts,
-    closed: bool,
-}
-
-impl State {
-    pub(super) fn disk_bytes(&self) -> u64 {
-        self.index.bytes() + self.damaged_bytes + self.unreadable_bytes
-    }
-}
-
-#[derive(Default)]
-pub(super) struct Counts {
-    pub(super) written_bytes: u64,
-    pub(super) syncs: u64,
-    pub(super) failed_syncs: u64,
-    pub(super) failed_writes: u64,
-    pub(super) failing: bool,
-    failed_reads: u64,
-    dropped_records: u64,
-    dropped_weight: u64,
-    lost_records: u64,
-    last_error: Option<String>,
-}
-
-/// What handles, readers and the writer's thread share.
-pub(super) struct Shared {
-    pub(super) config: Config,
-    pub(super) fs: Arc<dyn Filesystem>,
-    pub(super) observer: Arc<dyn Observer>,
-    pub(super) readable: Notify,
-    pub(super) tidy_asked: AtomicBool,
-    state: Mutex<State>,
-    open_files: Mutex<Vec<(u64, Arc<dyn SegmentFile>)>>,
-    lock: Mutex<Option<Box<dyn Send + Sync>>>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that holds these locks can stop halfway.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Shared {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        locked(&self.state)
-    }
-
-    pub(super) fn fault(&self, what: &str, error: &io::Error) {
-        self.state().counts.last_error = Some(format!("{what}: {error}"));
-    }
-
-    pub(super) fn unlock(&self) {
-        locked(&self.lock).take();
-    }
-
-    pub(super) fn count_dropped(&self, records: u64, weight: u64) {
-        let counts = &mut self.state().counts;
-        counts.dropped_records += records;
-        counts.dropped_weight = counts.dropped_weight.saturating_add(weight);
-    }
-
-    /// A segment's file is gone.
-    pub(super) fn forget(&self, id: u64) {
-        self.state().index.remove(id);
-        locked(&self.open_files).retain(|(open, _)| *open != id);
-    }
-
-    fn open(&self, id: u64) -> io::Result<Arc<dyn SegmentFile>> {
-        if let Some((_, file)) = locked(&self.open_files).iter().find(|(open, _)| *open == id) {
-            return Ok(file.clone());
-        }
-        let file = self.fs.open(&self.config.dir.join(segment_file_name(id)))?;
-        let mut files = locked(&self.open_files);
-        if files.len() >= OPEN_FILES_MAX {
-            files.remove(0);
-        }
-        files.push((id, file.clone()));
-        Ok(file)
-    }
-
-    fn read(&self, ticket: &Ticket) -> io::Result<Option<Record>> {
-        let entry = &ticket.entry;
-        let segment = ticket.position.segment;
-        let file = match self.open(segment) {
-            // Removed by hand: it will not come back.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
-        let meta_bytes = usize::from(entry.meta_bytes);
-        read_record(file.as_ref(), segment, entry.offset, meta_bytes, entry.payload_bytes)
-    }
-
-    /// Reads what was handed out. What is damaged leaves the queue, what the
-    /// file system refuses goes back for later.
-    fn read_all(&self, lease: &mut Lease, tickets: Vec<Ticket>) -> Vec<(Position, Record)> {
-        let mut records = Vec::with_capacity(tickets.len());
-        let mut refused = None;
-        for ticket in tickets {
-            let position = ticket.position;
-            if refused == Some(position.segment) {
-                continue;
-            }
-            match self.read(&ticket) {
-                Ok(Some(record)) => {
-                    lease.read.push(position);
-                    records.push((position, record));
-                }
-                Ok(None) => {
-                    {
-                        let mut state = self.state();
-                        state.index.lose(position);
-                        state.counts.lost_records += 1;
-                    }
-                    tracing::error!(
-                        segment = position.segment,
-                        offset = ticket.entry.offset,
-                        "a record was damaged on disk"
-                    );
-                    self.observer.lost(Gone { position, meta: None, weight: ticket.entry.weight });
-                }
-                Err(error) => {
-                    refused = Some(position.segment);
-                    self.fault("read a segment", &error);
-                    let mut state = self.state();
-                    state.counts.failed_reads += 1;
-                    let at = Instant::now() + READ_AGAIN_AFTER;
-                    state.index.postpone(position.segment, at);
-                }
-            }
-        }
-        records
-    }
-}
-
-/// Records handed out but not delivered yet: they go back if nobody takes them.
-struct Lease {
-    shared: Arc<Shared>,
-    taken: Vec<Position>,
-    read: Vec<Position>,
-}
-
-impl Lease {
-    /// The records that were read now belong to the caller.
-    fn hand_over(mut self) {
-        let read = std::mem::take(&mut self.read);
-        // Both lie in order.
-        self.taken.retain(|position| read.binary_search(position).is_err());
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let mut back = false;
-        for position in self.taken.drain(..) {
-            // A lost one is not in flight any more: no effect.
-            back |= self.shared.state().index.nack(position);
-        }
-        if back {
-            self.shared.readable.notify_waiters();
-        }
-    }
-}
 
 struct Handle {
     shared: Arc<Shared>,
@@ -242,16 +65,7 @@ impl Spill {
         let mut state = State::default();
         let list = fault("list the spill directory");
         let (recovery, next_id) = recover(&fs, &dir, &mut state, observer.as_ref()).map_err(list)?;
-        let shared = Arc::new(Shared {
-            config,
-            fs,
-            observer,
-            readable: Notify::new(),
-            tidy_asked: AtomicBool::new(false),
-            state: Mutex::new(state),
-            open_files: Mutex::default(),
-            lock: Mutex::new(Some(lock)),
-        });
+        let shared = Arc::new(Shared::new(config, fs, observer, state, lock));
         let (commands, orders) = mpsc::channel();
         let writer = Writer::new(shared.clone(), next_id);
         std::thread::Builder::new()
@@ -349,14 +163,9 @@ impl Spill {
                 }
                 continue;
             }
-            let mut lease = Lease {
-                shared: shared.clone(),
-                taken: tickets.iter().map(|ticket| ticket.position).collect(),
-                read: Vec::new(),
-            };
+            let mut lease = Lease::new(shared.clone(), &tickets);
             let reading = tokio::task::spawn_blocking(move || {
-                let shared = lease.shared.clone();
-                let records = shared.read_all(&mut lease, tickets);
+                let records = lease.read(tickets);
                 (lease, records)
             });
             let Ok((lease, records)) = reading.await else {
@@ -451,51 +260,4 @@ impl Spill {
             let _ = self.0.commands.send(Command::Tidy);
         }
     }
-}
-
-/// Fills the index from the directory; answers what was found and the first
-/// number that no segment has.
-fn recover(
-    fs: &Arc<dyn Filesystem>,
-    dir: &Path,
-    state: &mut State,
-    observer: &dyn Observer,
-) -> io::Result<(Recovery, u64)> {
-    let mut recovery = Recovery::default();
-    let mut last_id = 0;
-    // Absent, as a rule.
-    for file in fs.list(&dir.join(DAMAGED_DIR)).unwrap_or_default() {
-        state.damaged_bytes += file.bytes;
-        last_id = last_id.max(parse_segment_file_name(&file.name).unwrap_or(0));
-    }
-    for segment in Scan::new(fs.clone(), dir)? {
-        let id = segment.id;
-        last_id = last_id.max(id);
-        recovery.segments += 1;
-        recovery.bytes += segment.bytes;
-        if segment.gaps.iter().any(|gap| gap.reason == GapReason::Unreadable) {
-            state.unreadable_bytes += segment.bytes;
-            recovery.gaps.extend(segment.gaps);
-            continue;
-        }
-        state.index.open_segment(id);
-        state.index.add_bytes(id, segment.bytes);
-        let entry = |record: &super::RecordInfo| {
-            let meta_bytes = u16::try_from(record.meta.len()).unwrap_or(u16::MAX);
-            Entry::new(record.offset, meta_bytes, record.payload_bytes, record.weight)
-        };
-        state.index.extend(id, segment.records.iter().map(entry).collect(), None);
-        state.index.close(id);
-        if segment.is_damaged() {
-            state.index.mark_damaged(id);
-        }
-        for (record, info) in (0..).zip(&segment.records) {
-            let position = Position { segment: id, record };
-            observer.recovered(position, &info.meta, info.weight);
-        }
-        recovery.gaps.extend(segment.gaps);
-    }
-    recovery.records = state.index.records();
-    recovery.weight = state.index.weight();
-    Ok((recovery, last_id + 1))
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::config::ConfigError;
-use super::scan::Gap;
+use super::segment::Gap;
 use super::{Position, Record};
 
 /// A snapshot of the queue, taken under one short lock.

@@ -126,7 +126,7 @@ async fn the_floor_of_free_space_and_the_cap_on_records_hold_too() {
     let (spill, ..) = open(&config, &fs);
     spill.append(vec![record(0, 10)]).await.unwrap();
     let error = spill.append(vec![record(1, 10)]).await.unwrap_err();
-    assert!(error.to_string().contains("92000 are left to others"), "{error}");
+    assert!(error.to_string().contains("89.8 KiB are left to others"), "{error}");
     fs.set_capacity(1 << 20);
     spill.append(vec![record(1, 10), record(2, 10)]).await.unwrap();
     let error = spill.append(vec![record(3, 10)]).await.unwrap_err();
@@ -180,4 +180,20 @@ async fn a_read_that_fails_loses_nothing() {
     let stats = spill.stats();
     assert_eq!((stats.failed_reads, stats.lost_records), (1, 0));
     assert!(books.lost.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_dropped_for_a_floor_that_dropping_cannot_reach() {
+    let fs = FaultyFs::new(1 << 20);
+    let mut config = config(Overflow::DropOldest);
+    config.free_min = ByteSize::kib(700);
+    let (spill, _, books) = open(&config, &fs);
+    for n in 0..20 {
+        spill.append(vec![record(n, 5000)]).await.unwrap();
+    }
+    fs.put(&PathBuf::from("/other/file"), vec![0; 600 << 10]);
+    let error = spill.append(vec![record(20, 5000)]).await.unwrap_err();
+    assert!(matches!(error, AppendError::Full { .. }), "{error}");
+    assert_eq!(books.dropped.lock().unwrap().len(), 0);
+    assert_eq!(spill.stats().backlog_records, 20);
 }

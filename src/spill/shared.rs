@@ -1,0 +1,227 @@
+//! What the handles, the readers and the writer's thread share, and the reading.
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::config::Config;
+use super::fs::{Filesystem, SegmentFile};
+use super::index::{Index, Ticket};
+use super::scan::segment_file_name;
+use super::segment::read_record;
+use super::stats::{Gone, Observer};
+use super::{Position, Record};
+
+/// An unreadable segment is tried again this often.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Segments kept open for reading: one that is being drained, one that ends,
+/// and two for records that came back.
+const OPEN_FILES_MAX: usize = 4;
+
+/// What changes, under one lock that is never held across a call to the file
+/// system.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) index: Index,
+    /// Segments kept aside.
+    pub(super) damaged_bytes: u64,
+    /// Segments that could not be read at start, or are of a later version:
+    /// left alone.
+    pub(super) unusable_bytes: u64,
+    pub(super) counts: Counts,
+    pub(super) closed: bool,
+}
+
+impl State {
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.index.bytes() + self.damaged_bytes + self.unusable_bytes
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) written_bytes: u64,
+    pub(super) syncs: u64,
+    pub(super) failed_syncs: u64,
+    pub(super) failed_writes: u64,
+    pub(super) failing: bool,
+    pub(super) failed_reads: u64,
+    pub(super) dropped_records: u64,
+    pub(super) dropped_weight: u64,
+    pub(super) lost_records: u64,
+    pub(super) last_error: Option<String>,
+}
+
+/// What handles, readers and the writer's thread share.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) fs: Arc<dyn Filesystem>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) readable: Notify,
+    pub(super) tidy_asked: AtomicBool,
+    state: Mutex<State>,
+    open_files: Mutex<Vec<(u64, Arc<dyn SegmentFile>)>>,
+    lock: Mutex<Option<Box<dyn Send + Sync>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that holds these locks can stop halfway.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(
+        config: Config,
+        fs: Arc<dyn Filesystem>,
+        observer: Arc<dyn Observer>,
+        state: State,
+        lock: Box<dyn Send + Sync>,
+    ) -> Self {
+        Self {
+            config,
+            fs,
+            observer,
+            readable: Notify::new(),
+            tidy_asked: AtomicBool::new(false),
+            state: Mutex::new(state),
+            open_files: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        locked(&self.state)
+    }
+
+    pub(super) fn fault(&self, what: &str, error: &io::Error) {
+        self.state().counts.last_error = Some(format!("{what}: {error}"));
+    }
+
+    /// Lets go of the directory.
+    pub(super) fn unlock(&self) {
+        locked(&self.open_files).clear();
+        locked(&self.lock).take();
+    }
+
+    pub(super) fn count_dropped(&self, records: u64, weight: u64) {
+        let counts = &mut self.state().counts;
+        counts.dropped_records += records;
+        counts.dropped_weight = counts.dropped_weight.saturating_add(weight);
+    }
+
+    /// A segment's file is gone.
+    pub(super) fn forget(&self, id: u64) {
+        self.state().index.remove(id);
+        locked(&self.open_files).retain(|(open, _)| *open != id);
+    }
+
+    fn open(&self, id: u64) -> io::Result<Arc<dyn SegmentFile>> {
+        if let Some((_, file)) = locked(&self.open_files).iter().find(|(open, _)| *open == id) {
+            return Ok(file.clone());
+        }
+        let file = self.fs.open(&self.config.dir.join(segment_file_name(id)))?;
+        let mut files = locked(&self.open_files);
+        if files.len() >= OPEN_FILES_MAX {
+            files.remove(0);
+        }
+        files.push((id, file.clone()));
+        Ok(file)
+    }
+
+    fn read(&self, ticket: &Ticket) -> io::Result<Option<Record>> {
+        let entry = &ticket.entry;
+        let segment = ticket.position.segment;
+        let file = match self.open(segment) {
+            // Removed by hand: it will not come back.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let meta_bytes = usize::from(entry.meta_bytes);
+        read_record(file.as_ref(), segment, entry.offset, meta_bytes, entry.payload_bytes)
+    }
+
+    /// Reads what was handed out. What is damaged leaves the queue, what the
+    /// file system refuses goes back for later.
+    fn read_all(&self, lease: &mut Lease, tickets: Vec<Ticket>) -> Vec<(Position, Record)> {
+        let mut records = Vec::with_capacity(tickets.len());
+        let mut refused = None;
+        for ticket in tickets {
+            let position = ticket.position;
+            if refused == Some(position.segment) {
+                continue;
+            }
+            match self.read(&ticket) {
+                Ok(Some(record)) => {
+                    lease.read.push(position);
+                    records.push((position, record));
+                }
+                Ok(None) => {
+                    {
+                        let mut state = self.state();
+                        state.index.lose(position);
+                        state.counts.lost_records += 1;
+                    }
+                    tracing::error!(
+                        segment = position.segment,
+                        offset = ticket.entry.offset,
+                        "a record was damaged on disk"
+                    );
+                    self.observer.lost(Gone { position, meta: None, weight: ticket.entry.weight });
+                }
+                Err(error) => {
+                    refused = Some(position.segment);
+                    self.fault("read a segment", &error);
+                    let mut state = self.state();
+                    state.counts.failed_reads += 1;
+                    let at = Instant::now() + READ_AGAIN_AFTER;
+                    state.index.postpone(position.segment, at);
+                }
+            }
+        }
+        records
+    }
+}
+
+/// Records handed out but not delivered yet: they go back if nobody takes them.
+pub(super) struct Lease {
+    shared: Arc<Shared>,
+    taken: Vec<Position>,
+    read: Vec<Position>,
+}
+
+impl Lease {
+    pub(super) fn new(shared: Arc<Shared>, tickets: &[Ticket]) -> Self {
+        let taken = tickets.iter().map(|ticket| ticket.position).collect();
+        let read = Vec::new();
+        Self { shared, taken, read }
+    }
+
+    /// Reads what was handed out, blocking.
+    pub(super) fn read(&mut self, tickets: Vec<Ticket>) -> Vec<(Position, Record)> {
+        let shared = self.shared.clone();
+        shared.read_all(self, tickets)
+    }
+
+    /// The records that were read now belong to the caller.
+    pub(super) fn hand_over(mut self) {
+        let read = std::mem::take(&mut self.read);
+        // Both lie in order.
+        self.taken.retain(|position| read.binary_search(position).is_err());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut back = false;
+        for position in self.taken.drain(..) {
+            // A lost one is not in flight any more: no effect.
+            back |= self.shared.state().index.nack(position);
+        }
+        if back {
+            self.shared.readable.notify_waiters();
+        }
+    }
+}
