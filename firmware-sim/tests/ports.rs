@@ -1,5 +1,7 @@
 //! Whole runs over pseudo-terminals: what arrives is what the manifest says.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::fs::OpenOptions;

@@ -55,7 +55,7 @@ pub const GT: Machine = Machine {
     drag: 0.72,
     grip: 14.5,
     downforce: 0.001_6,
-    ratios: &[12.0, 8.9, 7.0, 5.7, 4.8, 4.15],
+    ratios: &[12.0, 8.9, 7.0, 5.7, 4.7, 3.85],
     rpm_max: 8_900.0,
     rpm_idle: 1_200.0,
     wheel_radius_m: 0.345,

@@ -1,5 +1,6 @@
 //! What the tests of whole ports share: a reader of a line, and an audit of its own.
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(unreachable_pub, reason = "a module of test binaries")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::OpenOptions;
