@@ -1,4 +1,23 @@
-//! A simulated racing car.
+//! A simulated racing car that speaks the Pitwire wire: for tests, demos and load.
+//!
+//! # Parts, in reading order
+//! - [`device`]: the firmware. No std, no allocation: clock, lanes, frames, queue. It is all that
+//!   is left with `--no-default-features`.
+//! - [`car`]: the model of a car on its laps, from which every value follows.
+//! - [`tiers`]: which devices and channels a kind of car carries.
+//! - [`fault`]: what goes wrong on demand.
+//! - [`manifest`]: what was sent, for an audit.
+//! - [`Options`] and [`Simulator`]: the shell that puts them together and sends, one thread for
+//!   each output. The binary `firmware-sim` is a thin wrapper over it.
+//!
+//! # Invariants
+//! - Only the manifest knows what was sent; nothing of the agent has a part in it.
+//! - Everything follows from the seed and the start: same options, same bytes.
+//! - All queues are bounded; what does not fit is dropped by frames and counted, or waited for.
+//! - No output can hold up another.
+//!
+//! It deliberately lacks replay of recordings, TLS and credentials for brokers, and MQTT
+//! unplugging (stop the broker instead).
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 #![cfg_attr(not(feature = "std"), no_std)]
 
