@@ -145,22 +145,16 @@ pub(crate) fn options() -> Result<Options, clap::Error> {
     parse_from(std::env::args_os())
 }
 
-fn parse_from(
-    args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
-) -> Result<Options, clap::Error> {
+fn parse_from(args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>) -> Result<Options, clap::Error> {
     let matches = Cli::command().try_get_matches_from(args)?;
     let Command::Run(run) = Cli::from_arg_matches(&matches)?.command;
     let mut outputs: Vec<(usize, Output)> = Vec::new();
     if let Some(("run", matches)) = matches.subcommand() {
         // Devices are dealt in the order in which the outputs were given, across the flags.
         let places = |id| matches.indices_of(id).into_iter().flatten();
-        let pty = |link: String| Output::Pty {
-            link: (!link.is_empty()).then(|| link.into()),
-        };
+        let pty = |link: String| Output::Pty { link: (!link.is_empty()).then(|| link.into()) };
         outputs.extend(places("pty").zip(run.pty.into_iter().map(pty)));
-        outputs.extend(
-            places("serial").zip(run.serial.into_iter().map(|path| Output::Serial { path })),
-        );
+        outputs.extend(places("serial").zip(run.serial.into_iter().map(|path| Output::Serial { path })));
         outputs.extend(places("mqtt").zip(run.mqtt.into_iter().map(Output::Mqtt)));
     }
     outputs.sort_by_key(|(place, _)| *place);
@@ -189,31 +183,18 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Options, clap::Error> {
-        parse_from(
-            line.split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
-        )
+        parse_from(line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
     fn outputs_keep_their_order_across_flags() {
-        let options = parsed(
-            "firmware-sim run --tier can --mqtt mqtt://h:1 --pty=/tmp/a --serial /dev/x --pty",
-        )
-        .unwrap();
-        let broker = Broker {
-            host: "h".to_owned(),
-            port: 1,
-        };
+        let options =
+            parsed("firmware-sim run --tier can --mqtt mqtt://h:1 --pty=/tmp/a --serial /dev/x --pty").unwrap();
+        let broker = Broker { host: "h".to_owned(), port: 1 };
         let expected = [
             Output::Mqtt(broker),
-            Output::Pty {
-                link: Some("/tmp/a".into()),
-            },
-            Output::Serial {
-                path: "/dev/x".into(),
-            },
+            Output::Pty { link: Some("/tmp/a".into()) },
+            Output::Serial { path: "/dev/x".into() },
             Output::Pty { link: None },
         ];
         assert_eq!(options.outputs, expected);
@@ -234,16 +215,8 @@ mod tests {
 
     #[test]
     fn several_cars_replace_the_default_one() {
-        assert_eq!(
-            parsed("firmware-sim run --tier can --pty").unwrap().cars,
-            ["44"]
-        );
-        assert_eq!(
-            parsed("firmware-sim run --tier can --pty --car 7 --car 8")
-                .unwrap()
-                .cars,
-            ["7", "8"]
-        );
+        assert_eq!(parsed("firmware-sim run --tier can --pty").unwrap().cars, ["44"]);
+        assert_eq!(parsed("firmware-sim run --tier can --pty --car 7 --car 8").unwrap().cars, ["7", "8"]);
     }
 
     #[test]

@@ -17,14 +17,8 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn failed(
-        what: impl Into<String>,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
-        Self::Failed {
-            what: what.into(),
-            source: source.into(),
-        }
+    pub(crate) fn failed(what: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Failed { what: what.into(), source: source.into() }
     }
 
     pub(crate) fn usage(text: impl Into<String>) -> Self {

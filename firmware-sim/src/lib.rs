@@ -18,8 +18,7 @@
 //!
 //! It deliberately lacks replay of recordings, TLS and credentials for brokers, and MQTT
 //! unplugging (stop the broker instead).
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
-#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
 
 #[cfg(feature = "std")]
 pub mod car;

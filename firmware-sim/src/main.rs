@@ -17,12 +17,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if e.exit_code() == 0 { 0 } else { 2 });
         }
     };
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_target(false)
-        .without_time()
-        .with_ansi(false)
-        .init();
+    tracing_subscriber::fmt().with_writer(io::stderr).with_target(false).without_time().with_ansi(false).init();
     match simulate(options) {
         Ok(summary) if summary.problems.is_empty() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(1),
@@ -52,10 +47,9 @@ fn sentence(summary: &Summary) -> String {
         summary.devices.len(),
         summary.elapsed.as_secs_f64()
     );
-    for (samples, why) in [
-        (summary.samples_dropped(), "dropped by full buffers"),
-        (summary.samples_hit(), "lost to faults"),
-    ] {
+    for (samples, why) in
+        [(summary.samples_dropped(), "dropped by full buffers"), (summary.samples_hit(), "lost to faults")]
+    {
         if samples > 0 {
             text.push_str(&format!("; {samples} of them {why}"));
         }
@@ -66,20 +60,11 @@ fn sentence(summary: &Summary) -> String {
 /// The first SIGINT or SIGTERM ends it, a second one at once.
 fn watch_signals(stop: &Stop) -> Result<(), Error> {
     use tokio::signal::unix::{SignalKind, signal};
-    let failed = |e: io::Error| Error::Failed {
-        what: "watch for signals".to_owned(),
-        source: e.into(),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
+    let failed = |e: io::Error| Error::Failed { what: "watch for signals".to_owned(), source: e.into() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let (mut interrupt, mut terminate) = {
         let _inside = runtime.enter();
-        (
-            signal(SignalKind::interrupt()).map_err(failed)?,
-            signal(SignalKind::terminate()).map_err(failed)?,
-        )
+        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
     };
     let stop = stop.clone();
     std::thread::spawn(move || {

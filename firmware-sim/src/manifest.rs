@@ -165,14 +165,13 @@ pub struct Tally<'a> {
 impl<'a> Tally<'a> {
     /// An empty one. `channels` is the device's catalogue, in ascending id.
     #[must_use]
-    pub fn new(manifest: Option<&'a Manifest>, car: &'a str, device: &'a str, channels: &'a [ChannelEntry<'a>]) -> Self {
-        Self {
-            manifest,
-            car,
-            device,
-            channels,
-            slots: vec![None; channels.len()],
-        }
+    pub fn new(
+        manifest: Option<&'a Manifest>,
+        car: &'a str,
+        device: &'a str,
+        channels: &'a [ChannelEntry<'a>],
+    ) -> Self {
+        Self { manifest, car, device, channels, slots: vec![None; channels.len()] }
     }
 
     /// Counts a frame that was made.

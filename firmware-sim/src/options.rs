@@ -135,10 +135,7 @@ impl FromStr for Broker {
         if host.is_empty() || port == 0 || host.contains(['/', '@', ' ']) {
             return Err(fault());
         }
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-        })
+        Ok(Self { host: host.to_owned(), port })
     }
 }
 

@@ -103,10 +103,8 @@ fn faults_at_a_time_happen_once_to_each_device_concerned() {
 
 #[test]
 fn reboot_gives_a_new_boot_whose_sequence_and_clock_begin_anew() {
-    let (manifest, received) = with_options(&["reboot@4s,device=ecu"], |dir| Options {
-        clock: ClockBase::Boot,
-        ..quick(Tier::Can, 10, dir)
-    });
+    let (manifest, received) =
+        with_options(&["reboot@4s,device=ecu"], |dir| Options { clock: ClockBase::Boot, ..quick(Tier::Can, 10, dir) });
     assert_eq!(received.slots, manifest.slots);
     let boots: Vec<u32> = received.frames.iter().filter(|f| f.device == "ecu").map(|f| f.boot).collect();
     let (first, last) = (boots[0], *boots.last().unwrap());
@@ -116,9 +114,16 @@ fn reboot_gives_a_new_boot_whose_sequence_and_clock_begin_anew() {
     assert_eq!(again[0].kind, "describe");
     assert!(again[0].t0_us < 50_000 && again.last().unwrap().t0_us > 5_800_000);
     let fault = &manifest.faults[0];
-    let before = received.frames.iter().filter(|f| f.device == "ecu" && f.boot == first).map(|f| f.sequence).max().unwrap();
+    let before =
+        received.frames.iter().filter(|f| f.device == "ecu" && f.boot == first).map(|f| f.sequence).max().unwrap();
     assert_eq!((fault.fault.as_str(), fault.boot, fault.seq_to, fault.samples), ("reboot", first, before, 0));
-    assert!(received.frames.iter().filter(|f| f.device == "gps").all(|f| f.boot == received.frames.iter().find(|g| g.device == "gps").unwrap().boot));
+    assert!(
+        received
+            .frames
+            .iter()
+            .filter(|f| f.device == "gps")
+            .all(|f| f.boot == received.frames.iter().find(|g| g.device == "gps").unwrap().boot)
+    );
 }
 
 #[test]
@@ -140,7 +145,10 @@ fn steps_move_device_time_and_a_step_back_is_a_new_boot() {
 fn drift_makes_a_device_count_faster_than_the_others() {
     let (manifest, received) = with_faults(Tier::Can, 60, &["drift=2000,device=gps"]);
     assert_eq!(received.slots, manifest.slots);
-    let last = |device: &str| received.frames.iter().filter(|f| f.device == device && f.kind == "status").map(|f| f.t0_us).max().unwrap() - START_US;
+    let last = |device: &str| {
+        received.frames.iter().filter(|f| f.device == device && f.kind == "status").map(|f| f.t0_us).max().unwrap()
+            - START_US
+    };
     assert!((last("ecu") - 60_000_000).abs() < 20_000, "{}", last("ecu"));
     assert!((last("gps") - 60_120_000).abs() < 20_000, "{}", last("gps"));
 }
@@ -159,7 +167,8 @@ fn unplugged_line_comes_back_under_its_link_and_only_that_stretch_is_missing() {
     };
     let made_anew = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let told = std::sync::Arc::clone(&made_anew);
-    let simulator = Simulator::prepare(options).unwrap().on_new_port(move |path| told.lock().unwrap().push(path.to_owned()));
+    let simulator =
+        Simulator::prepare(options).unwrap().on_new_port(move |path| told.lock().unwrap().push(path.to_owned()));
     let first = read_all(&link);
     let running = std::thread::spawn(move || simulator.run(&Stop::new()).unwrap());
     let mut bytes = first.join().unwrap();
@@ -188,7 +197,17 @@ fn unplugged_line_comes_back_under_its_link_and_only_that_stretch_is_missing() {
 
 #[test]
 fn all_faults_at_once_still_leave_a_manifest_that_adds_up() {
-    let faults = ["flip@every=31", "cut@every=47", "drop-bytes@every=53", "insert@every=13", "duplicate@every=17", "swap@every=19", "reboot@5s", "step@8s:-1s", "drift=100"];
+    let faults = [
+        "flip@every=31",
+        "cut@every=47",
+        "drop-bytes@every=53",
+        "insert@every=13",
+        "duplicate@every=17",
+        "swap@every=19",
+        "reboot@5s",
+        "step@8s:-1s",
+        "drift=100",
+    ];
     let (manifest, received) = with_faults(Tier::Can, 20, &faults);
     assert_lost_as_told(&manifest, &received, &["flip", "cut", "drop-bytes"]);
 }

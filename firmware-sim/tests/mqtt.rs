@@ -1,5 +1,5 @@
 //! Publishing to a real mosquitto.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says loudly when it is skipped")]
 
 mod common;
 
@@ -135,11 +135,14 @@ fn every_frame_is_acknowledged_and_catalogues_are_retained_on_their_own_topics()
 
     let mut sent = 0;
     for car in ["44", "45"] {
-        let of_car: Vec<_> = messages.lock().unwrap().iter().filter(|m| m.0.starts_with(&format!("pitwire/{car}/"))).cloned().collect();
+        let of_car: Vec<_> =
+            messages.lock().unwrap().iter().filter(|m| m.0.starts_with(&format!("pitwire/{car}/"))).cloned().collect();
         for (topic, payload, _) in &of_car {
             let (header, frame) = pitwire_wire::decode(payload).unwrap();
             let expected = match frame {
-                pitwire_wire::Payload::Describe(part) => format!("pitwire/{car}/{}/describe/{}", header.device, part.part),
+                pitwire_wire::Payload::Describe(part) => {
+                    format!("pitwire/{car}/{}/describe/{}", header.device, part.part)
+                }
                 _ => format!("pitwire/{car}/{}", header.device),
             };
             assert_eq!(topic, &expected);
@@ -150,7 +153,12 @@ fn every_frame_is_acknowledged_and_catalogues_are_retained_on_their_own_topics()
 
     let late = subscribe(broker.port, "late", "pitwire/44/ecu/#");
     eventually("retained catalogues come", || late.lock().unwrap().len() > 5);
-    assert!(late.lock().unwrap().iter().all(|(topic, _, retained)| *retained && topic.starts_with("pitwire/44/ecu/describe/")));
+    assert!(
+        late.lock()
+            .unwrap()
+            .iter()
+            .all(|(topic, _, retained)| *retained && topic.starts_with("pitwire/44/ecu/describe/"))
+    );
 }
 
 #[test]
@@ -179,19 +187,28 @@ fn faults_hit_messages_too_and_never_the_retained_catalogues() {
     let Some(broker) = Mosquitto::start(dir.path()) else { return };
     let messages = subscribe(broker.port, "all", "pitwire/#");
     let mut options = options(broker.port, dir.path(), Tier::Can, 20);
-    options.faults = ["flip@every=20", "duplicate@every=25", "garbage@1s:4KiB"].map(|fault| fault.parse().unwrap()).to_vec();
+    options.faults =
+        ["flip@every=20", "duplicate@every=25", "garbage@1s:4KiB"].map(|fault| fault.parse().unwrap()).to_vec();
     let summary = firmware_sim::run(options, &Stop::new()).unwrap();
     let manifest = Manifest::read(&manifest_in(dir.path()));
     let duplicates = manifest.faults.iter().filter(|f| f.fault == "duplicate").count() as u64;
     let expected = summary.frames() + duplicates + 4;
     eventually("all messages arrive", || messages.lock().unwrap().len() as u64 >= expected);
-    let (good, bad): (Vec<_>, Vec<_>) = frames_of(&messages).into_iter().partition(|frame| pitwire_wire::decode(frame).is_ok());
+    let (good, bad): (Vec<_>, Vec<_>) =
+        frames_of(&messages).into_iter().partition(|frame| pitwire_wire::decode(frame).is_ok());
     let received = receive(&good);
     assert_eq!(received.missing(&manifest), manifest.fault_samples("flip"));
     assert_eq!(summary.samples_hit(), manifest.fault_samples("flip"));
     assert_eq!(received.repeated, duplicates);
     assert_eq!(bad.len(), manifest.faults.iter().filter(|f| f.fault == "flip").count() + 4);
-    assert!(messages.lock().unwrap().iter().filter(|m| m.0.contains("/describe/")).all(|m| pitwire_wire::decode(&m.1).is_ok()));
+    assert!(
+        messages
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|m| m.0.contains("/describe/"))
+            .all(|m| pitwire_wire::decode(&m.1).is_ok())
+    );
 }
 
 #[test]

@@ -14,7 +14,9 @@ use firmware_sim::{ClockBase, Error, Options, Output, Simulator, Speed, Stop, Ti
 
 #[test]
 fn everything_sent_arrives_as_the_manifest_says() {
-    for (tier, seconds, expected) in [(Tier::Club, 30, 12_000), (Tier::Can, 30, 45_000), (Tier::Wide, 3, 234_600), (Tier::F1, 1, 1_100_100)] {
+    for (tier, seconds, expected) in
+        [(Tier::Club, 30, 12_000), (Tier::Can, 30, 45_000), (Tier::Wide, 3, 234_600), (Tier::F1, 1, 1_100_100)]
+    {
         let dir = tempfile::tempdir().unwrap();
         let (summary, bytes) = run(quick(tier, seconds, dir.path()));
         let manifest = Manifest::read(&manifest_in(dir.path()));
@@ -134,10 +136,7 @@ fn nothing_is_sent_before_somebody_opens_the_port() {
 #[test]
 fn full_buffer_drops_whole_frames_which_count_as_sent() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        block: false,
-        ..quick(Tier::Wide, 5, dir.path())
-    };
+    let options = Options { block: false, ..quick(Tier::Wide, 5, dir.path()) };
     let simulator = Simulator::prepare(options).unwrap();
     let path = simulator.ports()[0].clone();
     let running = std::thread::spawn(move || simulator.run(&Stop::new()));
@@ -193,7 +192,11 @@ fn reader_that_stops_reading_is_given_up_after_five_seconds() {
     let _port = OpenOptions::new().read(true).custom_flags(0o400).open(&path).unwrap();
     let start = Instant::now();
     let summary = running.join().unwrap().unwrap();
-    assert!(start.elapsed() > Duration::from_secs(5) && start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() > Duration::from_secs(5) && start.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        start.elapsed()
+    );
     assert!(summary.problems[0].contains("not read"), "{:?}", summary.problems);
     assert_eq!(Manifest::read(&manifest_in(dir.path())).samples(), summary.samples());
 }
@@ -201,11 +204,7 @@ fn reader_that_stops_reading_is_given_up_after_five_seconds() {
 #[test]
 fn stop_ends_it_with_a_complete_manifest() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        run_for: None,
-        speed: Speed::Times(2.0),
-        ..quick(Tier::Wide, 1, dir.path())
-    };
+    let options = Options { run_for: None, speed: Speed::Times(2.0), ..quick(Tier::Wide, 1, dir.path()) };
     let simulator = Simulator::prepare(options).unwrap();
     let reader = read_all(&simulator.ports()[0]);
     let stop = Stop::new();

@@ -138,11 +138,7 @@ impl Machine {
                 let curvature = point.curvature.abs().max(CURVATURE_MIN);
                 // v² κ = grip + downforce v²
                 let left = curvature - self.downforce;
-                if left <= CURVATURE_MIN {
-                    top
-                } else {
-                    (self.grip / left).sqrt().min(top)
-                }
+                if left <= CURVATURE_MIN { top } else { (self.grip / left).sqrt().min(top) }
             })
             .collect();
         let count = speeds.len();

@@ -179,10 +179,7 @@ impl Car {
         self.lap_time_s += dt;
         let lap = (self.distance_m / self.track.length_m()).floor() + 1.0;
         let happening = if lap > f64::from(self.lap) && lap >= 1.0 {
-            let ended = Happening::Lap {
-                number: self.lap,
-                time_s: self.lap_time_s,
-            };
+            let ended = Happening::Lap { number: self.lap, time_s: self.lap_time_s };
             self.lap += 1;
             self.lap_time_s = 0.0;
             self.pace = self.pace_next;

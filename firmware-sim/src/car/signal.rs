@@ -159,7 +159,8 @@ signals! {
 /// rear right.
 pub const CORNERS: [&str; 4] = ["fl", "fr", "rl", "rr"];
 /// Wheel speeds by corner.
-pub const WHEEL_SPEED: [Signal; 4] = [Signal::WheelSpeedFl, Signal::WheelSpeedFr, Signal::WheelSpeedRl, Signal::WheelSpeedRr];
+pub const WHEEL_SPEED: [Signal; 4] =
+    [Signal::WheelSpeedFl, Signal::WheelSpeedFr, Signal::WheelSpeedRl, Signal::WheelSpeedRr];
 /// Wheel loads by corner.
 pub const LOAD: [Signal; 4] = [Signal::LoadFl, Signal::LoadFr, Signal::LoadRl, Signal::LoadRr];
 /// Damper travel by corner.

@@ -68,12 +68,14 @@ impl Thermal {
             // The tread rises by a few degrees in a corner and gives them away on the straight.
             let tread = self.tread[corner];
             self.tread[corner] += STEP_S
-                * (heat.tyre * work - 0.055 * wind * (tread - heat.air_c) * 0.35 - 0.16 * (tread - self.carcass[corner]));
+                * (heat.tyre * work
+                    - 0.055 * wind * (tread - heat.air_c) * 0.35
+                    - 0.16 * (tread - self.carcass[corner]));
             toward(&mut self.carcass[corner], self.tread[corner] + 2.0, 24.0);
             let bias = if corner < 2 { 1.0 } else { 0.72 };
             let disc = self.disc[corner];
-            self.disc[corner] += STEP_S
-                * (bias * heat.brake / 100.0 * heat.speed * 6.5 - 0.055 * wind * (disc - heat.air_c));
+            self.disc[corner] +=
+                STEP_S * (bias * heat.brake / 100.0 * heat.speed * 6.5 - 0.055 * wind * (disc - heat.air_c));
         }
         let load = heat.power_kw / 500.0;
         toward(&mut self.oil, 84.0 + 26.0 * load + 14.0 * heat.rpm_share - 4.0 * wind, 75.0);

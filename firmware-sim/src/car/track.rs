@@ -114,10 +114,7 @@ impl Track {
             point.east_m -= east * share;
             point.north_m -= north * share;
         }
-        Self {
-            points,
-            length_m: raw_length,
-        }
+        Self { points, length_m: raw_length }
     }
 
     /// Length of a lap in metres.
@@ -197,9 +194,7 @@ fn ease(values: &[f64], reach: usize) -> Vec<f64> {
     let count = values.len();
     (0..count)
         .map(|i| {
-            let sum: f64 = (0..=2 * reach)
-                .map(|k| values[(i + count + k - reach) % count])
-                .sum();
+            let sum: f64 = (0..=2 * reach).map(|k| values[(i + count + k - reach) % count]).sum();
             sum / (2 * reach + 1) as f64
         })
         .collect()

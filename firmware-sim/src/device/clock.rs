@@ -27,13 +27,7 @@ impl Clock {
             ClockBase::Utc => utc_us,
             ClockBase::Boot => 0,
         };
-        Self {
-            base,
-            epoch_us,
-            local_ns: 0,
-            drift_ppb: 0,
-            remainder: 0,
-        }
+        Self { base, epoch_us, local_ns: 0, drift_ppb: 0, remainder: 0 }
     }
 
     /// What its times count from.

@@ -3,9 +3,8 @@
 use heapless::Vec;
 use pitwire_wire::limits::{burst_values_max, scan_rows_max};
 use pitwire_wire::{
-    Burst, ChannelEntry, DescribeParts, DeviceName, EncodeError, Event, EventKind,
-    FRAME_BYTES_DEFAULT, Header, Payload, Scan, ScanWriter, Status, Value, ValueKind, Values,
-    catalogue_revision, describe_parts, encode,
+    Burst, ChannelEntry, DescribeParts, DeviceName, EncodeError, Event, EventKind, FRAME_BYTES_DEFAULT, Header,
+    Payload, Scan, ScanWriter, Status, Value, ValueKind, Values, catalogue_revision, describe_parts, encode,
 };
 
 use super::clock::Clock;
@@ -186,11 +185,8 @@ impl<'c> Device<'c> {
     /// # Errors
     /// See [`Device::tick`].
     pub fn status(&mut self, out: &mut impl Outbox) -> Result<(), EncodeError> {
-        let status = Status {
-            samples_before: self.samples_made,
-            samples_dropped: self.samples_dropped,
-            resets: self.resets,
-        };
+        let status =
+            Status { samples_before: self.samples_made, samples_dropped: self.samples_dropped, resets: self.resets };
         self.emit(self.clock.now_us(), &Payload::Status(status), 0, out)
     }
 
@@ -198,7 +194,13 @@ impl<'c> Device<'c> {
     ///
     /// # Errors
     /// [`EncodeError`] if the text is longer than 255 bytes.
-    pub fn event(&mut self, kind: EventKind, number: i64, text: &str, out: &mut impl Outbox) -> Result<(), EncodeError> {
+    pub fn event(
+        &mut self,
+        kind: EventKind,
+        number: i64,
+        text: &str,
+        out: &mut impl Outbox,
+    ) -> Result<(), EncodeError> {
         let event = Event { kind, number, text };
         self.emit(self.clock.now_us(), &Payload::Event(event), 0, out)
     }
@@ -242,12 +244,7 @@ impl<'c> Device<'c> {
         let samples = u32::from(count) * state.row_channels;
         let data = core::mem::take(&mut state.data);
         state.rows = 0;
-        let scan = Scan {
-            group,
-            period_ns,
-            count,
-            data: &data,
-        };
+        let scan = Scan { group, period_ns, count, data: &data };
         self.emit(t0_us, &Payload::Scan(scan), samples, out)
     }
 
@@ -266,11 +263,7 @@ impl<'c> Device<'c> {
     ) -> Result<(), EncodeError> {
         let state = self.lanes.get(lane).ok_or(EncodeError::Field("lane"))?;
         let t0_us = self.clock.time_us(state.due_ns(first));
-        let burst = Burst {
-            channel,
-            period_ns: state.wire_period_ns(),
-            values,
-        };
+        let burst = Burst { channel, period_ns: state.wire_period_ns(), values };
         let samples = values.len() as u32;
         self.emit(t0_us, &Payload::Burst(burst), samples, out)
     }
@@ -323,7 +316,13 @@ impl<'c> Device<'c> {
         }
     }
 
-    fn emit(&mut self, t0_us: i64, payload: &Payload<'_>, samples: u32, out: &mut impl Outbox) -> Result<(), EncodeError> {
+    fn emit(
+        &mut self,
+        t0_us: i64,
+        payload: &Payload<'_>,
+        samples: u32,
+        out: &mut impl Outbox,
+    ) -> Result<(), EncodeError> {
         let header = Header {
             catalogue: self.catalogue,
             boot: self.boot,
@@ -334,12 +333,7 @@ impl<'c> Device<'c> {
         let bytes = encode(&header, payload, &mut self.scratch)?;
         self.sequence = self.sequence.wrapping_add(1);
         self.samples_made += u64::from(samples);
-        let made = Made {
-            header: &header,
-            payload,
-            samples,
-            frame: &self.scratch[..bytes],
-        };
+        let made = Made { header: &header, payload, samples, frame: &self.scratch[..bytes] };
         if out.put(&made).is_err() {
             self.samples_dropped += u64::from(samples);
         }

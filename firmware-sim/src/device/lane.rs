@@ -37,15 +37,7 @@ pub struct Lane {
 
 impl Lane {
     pub(super) fn new(config: LaneConfig, row_bytes: usize, row_channels: u32) -> Self {
-        Self {
-            config,
-            row_bytes,
-            row_channels,
-            next: 0,
-            first: 0,
-            rows: 0,
-            data: Vec::new(),
-        }
+        Self { config, row_bytes, row_channels, next: 0, first: 0, rows: 0, data: Vec::new() }
     }
 
     /// How it is sampled and sent.

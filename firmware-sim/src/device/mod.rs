@@ -24,5 +24,5 @@ pub use frames::{DESCRIBE_EVERY_MS, Device, STATUS_EVERY_MS};
 pub use lane::{AGE_MS_MAX, LANES_MAX, Lane, LaneConfig};
 pub use queue::{Full, Made, Outbox, Queue};
 
-#[cfg(all(test, feature = "std"))]
+#[cfg(test)]
 mod tests;

@@ -17,16 +17,8 @@ fn channel(id: u16, group: u8) -> ChannelEntry<'static> {
     }
 }
 
-const LANES: [LaneConfig; 2] = [
-    LaneConfig {
-        group: 1,
-        period_ns: 10_000_000,
-    },
-    LaneConfig {
-        group: 0,
-        period_ns: 10_000_000,
-    },
-];
+const LANES: [LaneConfig; 2] =
+    [LaneConfig { group: 1, period_ns: 10_000_000 }, LaneConfig { group: 0, period_ns: 10_000_000 }];
 
 fn device<'c>(channels: &'c [ChannelEntry<'c>], base: ClockBase) -> Device<'c> {
     let clock = Clock::new(base, 1_000_000_000);

@@ -47,16 +47,13 @@ impl Line {
             }
             Ok::<_, Errno>(port)
         };
-        let port = open().map_err(|e| Error::failed(format!("open serial port {} at {baud} baud", path.display()), e))?;
+        let port =
+            open().map_err(|e| Error::failed(format!("open serial port {} at {baud} baud", path.display()), e))?;
         Ok(Self::over(End::Port(port)))
     }
 
     fn over(end: End) -> Self {
-        Self {
-            end,
-            pending: Vec::new(),
-            written: 0,
-        }
+        Self { end, pending: Vec::new(), written: 0 }
     }
 
     /// The pseudo-terminal, if it is one of ours.
@@ -104,10 +101,7 @@ impl Line {
     pub(crate) fn wait(&self, at_most: Duration) {
         let fd = self.fd();
         let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
-        let timeout = Timespec {
-            tv_sec: at_most.as_secs().cast_signed(),
-            tv_nsec: i64::from(at_most.subsec_nanos()),
-        };
+        let timeout = Timespec { tv_sec: at_most.as_secs().cast_signed(), tv_nsec: i64::from(at_most.subsec_nanos()) };
         // A line that is gone polls as ready for ever: the pause keeps the caller from spinning.
         match poll(&mut fds, Some(&timeout)) {
             Ok(n) if n > 0 && !fds[0].revents().contains(PollFlags::OUT) => std::thread::sleep(at_most),

@@ -125,11 +125,7 @@ impl Mqtt {
             .name("mqtt".to_owned())
             .spawn(move || runtime.block_on(connections(&theirs, &options, &name)))
             .map_err(|e| Error::failed("start the thread for mqtt", e))?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-            broker: broker.clone(),
-        })
+        Ok(Self { shared, thread: Some(thread), broker: broker.clone() })
     }
 
     /// Publishes a message, once less than [`IN_FLIGHT_MAX`] are unacknowledged.
@@ -147,11 +143,7 @@ impl Mqtt {
             }
             state = self.wait(state);
         }
-        let message = Message {
-            topic: topic.to_owned(),
-            retain,
-            payload: payload.to_vec(),
-        };
+        let message = Message { topic: topic.to_owned(), retain, payload: payload.to_vec() };
         let number = state.next_number;
         state.next_number += 1;
         state.hand_over(number, &message);
@@ -172,7 +164,10 @@ impl Mqtt {
             }
             if stop.is_aborted() || progress.1.elapsed() >= ACK_PATIENCE {
                 let missing = state.waiting.len();
-                return Err(format!("{missing} messages were not acknowledged by {}: is the broker there?", self.broker));
+                return Err(format!(
+                    "{missing} messages were not acknowledged by {}: is the broker there?",
+                    self.broker
+                ));
             }
             state = self.wait(state);
         }

@@ -37,14 +37,7 @@ impl Pty {
         if let Some(link) = link {
             replace_link(link, &path)?;
         }
-        Ok(Self {
-            master,
-            slave,
-            watch,
-            path,
-            link: link.map(Path::to_owned),
-            opened: false,
-        })
+        Ok(Self { master, slave, watch, path, link: link.map(Path::to_owned), opened: false })
     }
 
     /// What to open: the link if it has one.
@@ -114,7 +107,12 @@ fn replace_link(link: &Path, target: &Path) -> Result<()> {
     let what = || format!("link {} to {}", link.display(), target.display());
     match fs::symlink_metadata(link) {
         Ok(meta) if meta.is_symlink() => fs::remove_file(link).map_err(|e| Error::failed(what(), e))?,
-        Ok(_) => return Err(Error::usage(format!("{} exists and is no symbolic link: choose another name for --pty", link.display()))),
+        Ok(_) => {
+            return Err(Error::usage(format!(
+                "{} exists and is no symbolic link: choose another name for --pty",
+                link.display()
+            )));
+        }
         Err(_) => {}
     }
     std::os::unix::fs::symlink(target, link).map_err(|e| Error::failed(what(), e))

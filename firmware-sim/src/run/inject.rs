@@ -54,17 +54,18 @@ pub(super) struct Injector {
 }
 
 impl Injector {
-    pub(super) fn new(faults: Vec<Fault>, seed: u64, purpose: &str, form: Form, groups: impl Iterator<Item = u8>) -> Self {
+    pub(super) fn new(
+        faults: Vec<Fault>,
+        seed: u64,
+        purpose: &str,
+        form: Form,
+        groups: impl Iterator<Item = u8>,
+    ) -> Self {
         let mut group_channels = [0_u16; 256];
         for group in groups {
             group_channels[usize::from(group)] += 1;
         }
-        let rule = |fault: Fault| Rule {
-            kind: fault.kind,
-            when: fault.when,
-            frames: 0,
-            fired: false,
-        };
+        let rule = |fault: Fault| Rule { kind: fault.kind, when: fault.when, frames: 0, fired: false };
         Self {
             rules: faults.into_iter().map(rule).collect(),
             chance: Noise::new(seed, purpose),

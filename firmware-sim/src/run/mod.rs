@@ -3,10 +3,12 @@
 //! Each output has a thread that drives its own copy of the cars, so a port that is blocked or
 //! unplugged never holds up another. The copies agree: they follow from the seed and the time.
 
+mod ending;
 mod inject;
 mod pace;
 mod port;
 mod rig;
+mod target;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -123,20 +125,16 @@ impl Simulator {
                 Output::Serial { path } => Prepared::Line(Line::open(path, options.baud)?),
                 Output::Mqtt(broker) => {
                     // Another simulator of the same car must not be thrown off the broker.
-                    let chance = Noise::new(u64::from(std::process::id()), &format!("{:?}", std::time::SystemTime::now())).next_u64();
+                    let chance =
+                        Noise::new(u64::from(std::process::id()), &format!("{:?}", std::time::SystemTime::now()))
+                            .next_u64();
                     let client_id = format!("firmware-sim-{}-{i}-{:08x}", options.cars[0], chance as u32);
                     Prepared::Mqtt(Mqtt::start(broker, &client_id)?)
                 }
             };
             prepared.push((port, link));
         }
-        Ok(Self {
-            options,
-            manifest,
-            ports: prepared,
-            paths,
-            on_port: Box::new(|_| {}),
-        })
+        Ok(Self { options, manifest, ports: prepared, paths, on_port: Box::new(|_| {}) })
     }
 
     /// The pseudo-terminals to open, in the order of the outputs: the link where one was asked for.
@@ -159,13 +157,7 @@ impl Simulator {
     /// [`Error::Failed`] if the manifest cannot be written. A reader that stopped reading is no
     /// error here: see [`Summary::problems`].
     pub fn run(self, stop: &Stop) -> Result<Summary> {
-        let Self {
-            options,
-            manifest,
-            ports,
-            paths: _,
-            on_port,
-        } = self;
+        let Self { options, manifest, ports, paths: _, on_port } = self;
         let origin = Origin::new();
         let (options, manifest, origin, on_port) = (&options, manifest.as_ref(), &origin, &on_port);
         let results: Vec<Result<PortSummary>> = std::thread::scope(|scope| {
@@ -175,7 +167,9 @@ impl Simulator {
                 .map(|((port, link), output)| {
                     scope.spawn(move || {
                         let wire = match link {
-                            Prepared::Line(line) => Wire::line(output.clone(), line, options.baud, options.block, manifest, on_port),
+                            Prepared::Line(line) => {
+                                Wire::line(output.clone(), line, options.baud, options.block, manifest, on_port)
+                            }
                             Prepared::Mqtt(mqtt) => Wire::mqtt(output.clone(), mqtt, manifest, on_port),
                         };
                         let result = port.run(wire, output, options, manifest, origin, stop);
@@ -238,20 +232,20 @@ fn deal(options: &Options) -> Result<Vec<Port>> {
                 port.cars.push(car.clone());
                 port.cars.len() - 1
             });
-            port.rigs.push(RigPlan {
-                car: car.clone(),
-                device,
-                car_index,
-                tells_laps: false,
-            });
+            port.rigs.push(RigPlan { car: car.clone(), device, car_index, tells_laps: false });
         }
         // Laps are told once for each car, by its first device.
-        if let Some(rig) = ports.iter_mut().flat_map(|port| &mut port.rigs).find(|rig| &rig.car == car && is_first(rig, options)) {
+        if let Some(rig) =
+            ports.iter_mut().flat_map(|port| &mut port.rigs).find(|rig| &rig.car == car && is_first(rig, options))
+        {
             rig.tells_laps = true;
         }
     }
     if let Some(idle) = ports.iter().position(|port| port.rigs.is_empty()) {
-        return Err(Error::usage(format!("output {} has nothing to send: there are more outputs than devices", idle + 1)));
+        return Err(Error::usage(format!(
+            "output {} has nothing to send: there are more outputs than devices",
+            idle + 1
+        )));
     }
     Ok(ports)
 }
@@ -264,13 +258,17 @@ fn is_first(rig: &RigPlan, options: &Options) -> bool {
 fn check_faults(options: &Options, ports: &[Port]) -> Result<()> {
     for fault in &options.faults {
         let concerned = |port: &Port| port.rigs.iter().any(|rig| fault.concerns(&rig.car, rig.device.name));
-        let hit: Vec<&Output> = ports.iter().zip(&options.outputs).filter(|(port, _)| concerned(port)).map(|(_, output)| output).collect();
+        let hit: Vec<&Output> =
+            ports.iter().zip(&options.outputs).filter(|(port, _)| concerned(port)).map(|(_, output)| output).collect();
         let name = fault.kind.as_str();
         if hit.is_empty() {
             return Err(Error::usage(format!("fault {name}@{}: no such car or device", fault.when)));
         }
         if matches!(fault.kind, FaultKind::Unplug(_)) && !hit.iter().any(|output| output.is_line()) {
-            return Err(Error::usage(format!("fault {name}@{}: only a --pty or a --serial can be unplugged", fault.when)));
+            return Err(Error::usage(format!(
+                "fault {name}@{}: only a --pty or a --serial can be unplugged",
+                fault.when
+            )));
         }
     }
     Ok(())

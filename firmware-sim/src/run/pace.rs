@@ -24,11 +24,7 @@ impl Pace {
             Speed::Times(times) => Some(step.div_f64(times)),
             Speed::Max => None,
         };
-        Self {
-            step,
-            due: Instant::now(),
-            until: Instant::now(),
-        }
+        Self { step, due: Instant::now(), until: Instant::now() }
     }
 
     /// A step was made: sets when the next is due.

@@ -9,8 +9,8 @@ use tracing::warn;
 use super::inject::{Form, Injector};
 use super::pace::Pace;
 use super::rig::{DeviceSummary, Rig, RigPlan, STEP_NS};
+use super::target::Target;
 pub(super) use super::wire::Wire;
-use super::wire::Target;
 use crate::car::{Car, Happening};
 use crate::error::Result;
 use crate::fault::{Fault, FaultKind, When};
@@ -62,11 +62,7 @@ impl Port {
         self.set_targets(&mut wire, output, options);
         let mut timed = self.timed_faults(output, options);
         if !wire.await_reader(stop) {
-            return Ok(PortSummary {
-                devices: Vec::new(),
-                problem: None,
-                elapsed: Duration::ZERO,
-            });
+            return Ok(PortSummary { devices: Vec::new(), problem: None, elapsed: Duration::ZERO });
         }
         let (started, origin_us) = *origin.get_or_init(|| (Instant::now(), start_us(options)));
         let (late, factor) = match options.speed {
@@ -83,7 +79,8 @@ impl Port {
         for (plan, entries) in self.rigs.iter().zip(&entries) {
             rigs.push(Rig::new(plan, entries, options, start_us, manifest)?);
         }
-        let mut cars: Vec<Car> = self.cars.iter().map(|name| Car::new(options.tier.machine(), options.seed, name)).collect();
+        let mut cars: Vec<Car> =
+            self.cars.iter().map(|name| Car::new(options.tier.machine(), options.seed, name)).collect();
         for car in &mut cars {
             for _ in 0..late_steps {
                 car.step();
@@ -138,11 +135,7 @@ impl Port {
         if let Some(problem) = &problem {
             warn!("{problem}");
         }
-        Ok(PortSummary {
-            devices: rigs.into_iter().map(|rig| rig.summary).collect(),
-            problem,
-            elapsed: wire.elapsed,
-        })
+        Ok(PortSummary { devices: rigs.into_iter().map(|rig| rig.summary).collect(), problem, elapsed: wire.elapsed })
     }
 
     fn set_targets(&self, wire: &mut Wire<'_>, output: &Output, options: &Options) {
@@ -177,17 +170,12 @@ impl Port {
         let mut timed = Vec::new();
         for fault in &options.faults {
             let When::At(at) = fault.when else { continue };
-            let rigs: Vec<usize> = (0..self.rigs.len())
-                .filter(|&i| fault.concerns(&self.rigs[i].car, self.rigs[i].device.name))
-                .collect();
+            let rigs: Vec<usize> =
+                (0..self.rigs.len()).filter(|&i| fault.concerns(&self.rigs[i].car, self.rigs[i].device.name)).collect();
             let on_line = !matches!(fault.kind, FaultKind::Unplug(_)) || output.is_line();
             let frame = fault.kind.hits_frames() || matches!(fault.kind, FaultKind::Garbage(_));
             if !rigs.is_empty() && on_line && !frame {
-                timed.push(Timed {
-                    at,
-                    kind: fault.kind,
-                    rigs,
-                });
+                timed.push(Timed { at, kind: fault.kind, rigs });
             }
         }
         timed

@@ -228,26 +228,16 @@ impl<'a> Rig<'a> {
         let start_ns = self.device.clock().local_ns();
         self.device.clock_mut().advance(STEP_NS);
         let span = start_ns..self.device.clock().local_ns();
-        let mut out = Out {
-            queue: &mut self.queue,
-            tally: &mut self.tally,
-            summary: &mut self.summary,
-            wire,
-            rig_index,
-            stop,
-        };
-        let failed = |e| Error::failed(format!("make a frame of device {} of car {}", self.plan.device.name, self.plan.car), e);
+        let mut out =
+            Out { queue: &mut self.queue, tally: &mut self.tally, summary: &mut self.summary, wire, rig_index, stop };
+        let failed =
+            |e| Error::failed(format!("make a frame of device {} of car {}", self.plan.device.name, self.plan.car), e);
         self.device.tick(&mut out).map_err(failed)?;
         if let (Some(happening), true) = (happening, self.plan.tells_laps) {
             let (kind, number, text) = event(happening);
             self.device.event(kind, number, &text, &mut out).map_err(failed)?;
         }
-        let work = Work {
-            plan: &self.plan.device,
-            before,
-            now,
-            span,
-        };
+        let work = Work { plan: &self.plan.device, before, now, span };
         for lane in 0..self.plan.device.lanes.len() {
             if self.plan.device.lanes[lane].config.group == 0 {
                 work.bursts(lane, &mut self.device, &mut self.bursts, &mut self.noise, &mut out).map_err(failed)?;
@@ -260,15 +250,10 @@ impl<'a> Rig<'a> {
 
     /// Sends what is held: rows, Bursts.
     pub(super) fn flush(&mut self, rig_index: usize, wire: &mut Wire<'_>, stop: &Stop) -> Result<()> {
-        let failed = |e| Error::failed(format!("make a frame of device {} of car {}", self.plan.device.name, self.plan.car), e);
-        let mut out = Out {
-            queue: &mut self.queue,
-            tally: &mut self.tally,
-            summary: &mut self.summary,
-            wire,
-            rig_index,
-            stop,
-        };
+        let failed =
+            |e| Error::failed(format!("make a frame of device {} of car {}", self.plan.device.name, self.plan.car), e);
+        let mut out =
+            Out { queue: &mut self.queue, tally: &mut self.tally, summary: &mut self.summary, wire, rig_index, stop };
         self.device.flush(&mut out).map_err(failed)?;
         for (lane, plan) in self.plan.device.lanes.iter().enumerate() {
             for at in plan.channels.clone() {
@@ -287,14 +272,8 @@ impl<'a> Rig<'a> {
     /// The last words: what is held, and the account.
     pub(super) fn end(&mut self, rig_index: usize, wire: &mut Wire<'_>, stop: &Stop) -> Result<()> {
         self.flush(rig_index, wire, stop)?;
-        let mut out = Out {
-            queue: &mut self.queue,
-            tally: &mut self.tally,
-            summary: &mut self.summary,
-            wire,
-            rig_index,
-            stop,
-        };
+        let mut out =
+            Out { queue: &mut self.queue, tally: &mut self.tally, summary: &mut self.summary, wire, rig_index, stop };
         let failed = |e| Error::failed(format!("make a frame of device {}", self.plan.device.name), e);
         self.device.status(&mut out).map_err(failed)?;
         self.tally.finish();
@@ -415,4 +394,3 @@ fn event(happening: &Happening) -> (EventKind, i64, String) {
         }
     }
 }
-

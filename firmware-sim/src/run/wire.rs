@@ -1,18 +1,18 @@
 //! The way of frames out of a port: encoding, faults, waiting, unplugging.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pitwire_wire::limits::STREAM_BYTES_MAX;
 use pitwire_wire::{FrameKind, Payload, decode, frame_to_stream};
 use tracing::{info, warn};
 
-use super::inject::{Injector, Known, Touched};
+use super::inject::Touched;
 use super::rig::{DeviceSummary, QUEUE_FRAMES};
+use super::target::{Patience, Target};
 use crate::device::Queue;
 use crate::error::{Error, Result};
-use crate::link::{Line, Mqtt, Pty, READER_PATIENCE};
-use crate::manifest::{FaultLine, Manifest};
+use crate::link::{Line, Mqtt, Pty};
+use crate::manifest::Manifest;
 use crate::options::Output;
 use crate::stop::Stop;
 
@@ -22,12 +22,10 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// A serial port that is gone is tried again this often.
 const REOPEN_EVERY: Duration = Duration::from_millis(500);
 /// A poll for progress.
-const TICK: Duration = Duration::from_millis(20);
-/// The kernel hands a terminal's bytes on in the background: nothing unread must hold this often.
-const QUIET_TICKS: u32 = 6;
+pub(super) const TICK: Duration = Duration::from_millis(20);
 
 /// The transport behind a port.
-enum Link {
+pub(super) enum Link {
     /// Bytes; `None` while it is unplugged.
     Line(Option<Line>),
     Mqtt(Mqtt),
@@ -35,7 +33,7 @@ enum Link {
 
 /// What a line is doing.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Plug {
+pub(super) enum Plug {
     /// Frames go through.
     In,
     /// Out until that time after the start.
@@ -46,38 +44,14 @@ enum Plug {
     Lost { tried_at: Instant },
 }
 
-/// One device's end of the port.
-pub(super) struct Target {
-    pub(super) car: String,
-    pub(super) device: String,
-    pub(super) injector: Injector,
-    /// Frames lost while unplugged: boot, first and last sequence, samples.
-    missing: Option<(u32, u32, u32, u64)>,
-}
-
-impl Target {
-    pub(super) fn new(car: &str, device: &str, injector: Injector) -> Self {
-        Self {
-            car: car.to_owned(),
-            device: device.to_owned(),
-            injector,
-            missing: None,
-        }
-    }
-
-    fn topic(&self) -> String {
-        format!("pitwire/{}/{}", self.car, self.device)
-    }
-}
-
 /// Told of a new path when a pseudo-terminal was made anew.
 pub(super) type OnPort<'w> = &'w (dyn Fn(&std::path::Path) + Sync);
 
 /// A port's way out, shared by its devices.
 pub(super) struct Wire<'w> {
-    output: Output,
-    link: Link,
-    plug: Plug,
+    pub(super) output: Output,
+    pub(super) link: Link,
+    pub(super) plug: Plug,
     baud: u32,
     block: bool,
     /// Simulated time since the port began to send.
@@ -91,7 +65,14 @@ pub(super) struct Wire<'w> {
 }
 
 impl<'w> Wire<'w> {
-    pub(super) fn line(output: Output, line: Line, baud: u32, block: bool, manifest: Option<&'w Manifest>, on_port: OnPort<'w>) -> Self {
+    pub(super) fn line(
+        output: Output,
+        line: Line,
+        baud: u32,
+        block: bool,
+        manifest: Option<&'w Manifest>,
+        on_port: OnPort<'w>,
+    ) -> Self {
         let plug = match output {
             Output::Pty { .. } => Plug::Waiting { opened_at: None },
             _ => Plug::In,
@@ -103,7 +84,15 @@ impl<'w> Wire<'w> {
         Self::new(output, Link::Mqtt(mqtt), Plug::In, 0, true, manifest, on_port)
     }
 
-    fn new(output: Output, link: Link, plug: Plug, baud: u32, block: bool, manifest: Option<&'w Manifest>, on_port: OnPort<'w>) -> Self {
+    fn new(
+        output: Output,
+        link: Link,
+        plug: Plug,
+        baud: u32,
+        block: bool,
+        manifest: Option<&'w Manifest>,
+        on_port: OnPort<'w>,
+    ) -> Self {
         Self {
             output,
             link,
@@ -229,7 +218,13 @@ impl<'w> Wire<'w> {
     }
 
     /// Sends what a device holds, as far as the line takes it.
-    pub(super) fn drain(&mut self, rig: usize, queue: &mut Queue<QUEUE_FRAMES>, summary: &mut DeviceSummary, stop: &Stop) {
+    pub(super) fn drain(
+        &mut self,
+        rig: usize,
+        queue: &mut Queue<QUEUE_FRAMES>,
+        summary: &mut DeviceSummary,
+        stop: &Stop,
+    ) {
         while !queue.is_empty() {
             match &mut self.link {
                 Link::Line(Some(line)) if self.plug == Plug::In => match line.ready() {
@@ -259,7 +254,13 @@ impl<'w> Wire<'w> {
     }
 
     /// Makes room in a device's queue, if it is worth waiting for.
-    pub(super) fn make_room(&mut self, rig: usize, queue: &mut Queue<QUEUE_FRAMES>, summary: &mut DeviceSummary, stop: &Stop) {
+    pub(super) fn make_room(
+        &mut self,
+        rig: usize,
+        queue: &mut Queue<QUEUE_FRAMES>,
+        summary: &mut DeviceSummary,
+        stop: &Stop,
+    ) {
         self.drain(rig, queue, summary, stop);
         let mut patience = Patience::new();
         while self.block && queue.is_full() {
@@ -296,7 +297,7 @@ impl<'w> Wire<'w> {
         }
     }
 
-    fn unread(&self) -> u64 {
+    pub(super) fn unread(&self) -> u64 {
         match &self.link {
             Link::Line(Some(line)) => line.unread(),
             _ => 0,
@@ -359,14 +360,7 @@ impl<'w> Wire<'w> {
 
     /// Writes a fault of the device itself into the manifest: between two frames.
     pub(super) fn note(&self, rig: usize, fault: &'static str, boot: u32, sequence: u32) {
-        let touched = Touched {
-            fault,
-            boot,
-            seq_from: sequence,
-            seq_to: sequence,
-            samples: 0,
-            lost: false,
-        };
+        let touched = Touched { fault, boot, seq_from: sequence, seq_to: sequence, samples: 0, lost: false };
         self.targets[rig].fault(self.manifest, &touched);
     }
 
@@ -384,138 +378,6 @@ impl<'w> Wire<'w> {
                 mqtt.publish(&self.targets[rig].topic(), false, &bytes, stop);
             }
         }
-    }
-
-    /// Waits until the reader has read everything, or the broker has acknowledged it.
-    ///
-    /// # Errors
-    /// A sentence for the user, if it did not in time.
-    pub(super) fn finish(&mut self, stop: &Stop) -> std::result::Result<(), String> {
-        if let Link::Mqtt(mqtt) = &self.link {
-            return mqtt.finish(stop);
-        }
-        let mut patience = Patience::new();
-        let mut quiet = 0;
-        while quiet < QUIET_TICKS {
-            let Link::Line(Some(line)) = &mut self.link else { return Ok(()) };
-            if self.plug != Plug::In {
-                return Ok(());
-            }
-            if let Err(e) = line.ready() {
-                return Err(e.to_string());
-            }
-            let unread = line.unread();
-            quiet = if unread == 0 { quiet + 1 } else { 0 };
-            if stop.is_aborted() || !patience.has(unread) {
-                return Err(format!("{unread} bytes or more were not read: nothing was taken from {} for {} s", self.name(), READER_PATIENCE.as_secs()));
-            }
-            std::thread::sleep(TICK);
-        }
-        match &self.link {
-            Link::Line(Some(line)) if !line.drain(READER_PATIENCE) => {
-                Err(format!("{} did not send its last bytes within {} s", self.name(), READER_PATIENCE.as_secs()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What the user calls the port.
-    fn name(&self) -> String {
-        let path = match &self.output {
-            Output::Pty { link: Some(path) } | Output::Serial { path } => path.clone(),
-            Output::Pty { link: None } => PathBuf::from("the pseudo-terminal"),
-            Output::Mqtt(broker) => return broker.to_string(),
-        };
-        path.display().to_string()
-    }
-
-    /// Sends the rest of a device's queue, waiting for the reader; what it never takes counts as
-    /// dropped.
-    pub(super) fn finish_queue(&mut self, rig: usize, queue: &mut Queue<QUEUE_FRAMES>, summary: &mut DeviceSummary, stop: &Stop) {
-        let mut patience = Patience::new();
-        loop {
-            self.drain(rig, queue, summary, stop);
-            if queue.is_empty() {
-                break;
-            }
-            if stop.is_aborted() || !patience.has(self.unread() + queue.len() as u64) {
-                while let Some(frame) = queue.pop() {
-                    let known = self.targets[rig].injector.know(&frame);
-                    summary.frames_dropped += 1;
-                    summary.samples_dropped += known.map_or(0, |known| known.samples);
-                }
-                break;
-            }
-            self.wait(TICK);
-        }
-        self.release(rig, summary, stop);
-    }
-}
-
-impl Target {
-    /// A frame is lost while unplugged; returns its samples.
-    fn miss(&mut self, known: &Known, manifest: Option<&Manifest>) -> u64 {
-        let (boot, sequence) = (known.header.boot, known.header.sequence);
-        if self.missing.is_some_and(|(b, ..)| b != boot) {
-            self.account_missing(manifest);
-        }
-        let (_, _, to, samples) = self.missing.get_or_insert((boot, sequence, sequence, 0));
-        *to = sequence.max(*to);
-        *samples += known.samples;
-        known.samples
-    }
-
-    fn account_missing(&mut self, manifest: Option<&Manifest>) {
-        if let Some((boot, seq_from, seq_to, samples)) = self.missing.take() {
-            let touched = Touched {
-                fault: "unplug",
-                boot,
-                seq_from,
-                seq_to,
-                samples,
-                lost: true,
-            };
-            self.fault(manifest, &touched);
-        }
-    }
-
-    fn fault(&self, manifest: Option<&Manifest>, touched: &Touched) {
-        let Some(manifest) = manifest else { return };
-        manifest.fault(&FaultLine {
-            fault: touched.fault,
-            car: &self.car,
-            device: &self.device,
-            boot: touched.boot,
-            seq_from: touched.seq_from,
-            seq_to: touched.seq_to,
-            samples: touched.samples,
-        });
-    }
-}
-
-/// Patience with a reader: renewed whenever something moves.
-struct Patience {
-    unread: u64,
-    since: Instant,
-}
-
-impl Patience {
-    fn new() -> Self {
-        Self {
-            unread: u64::MAX,
-            since: Instant::now(),
-        }
-    }
-
-    /// Whether there is any left.
-    fn has(&mut self, unread: u64) -> bool {
-        if unread != self.unread || unread == 0 {
-            *self = Self {
-                unread,
-                since: Instant::now(),
-            };
-        }
-        self.since.elapsed() < READER_PATIENCE
     }
 }
 

@@ -27,13 +27,7 @@ impl Def {
             kind,
             scale,
             offset: 0.0,
-            recipe: Recipe {
-                main,
-                second: None,
-                bias: 0.0,
-                noise: 0.0,
-                ripple: None,
-            },
+            recipe: Recipe { main, second: None, bias: 0.0, noise: 0.0, ripple: None },
         }
     }
 
@@ -58,12 +52,7 @@ impl Def {
     }
 
     fn ripple(mut self, turns: Signal, order: f64, phase: f64, amplitude: f64) -> Self {
-        self.recipe.ripple = Some(Ripple {
-            turns,
-            order,
-            phase,
-            amplitude,
-        });
+        self.recipe.ripple = Some(Ripple { turns, order, phase, amplitude });
         self
     }
 }

@@ -7,6 +7,7 @@
 //! | `wide` | 78,200 | ecu, chassis, aero, power: 782 channels at 100 Hz |
 //! | `f1` | 1,100,100 | ecu, chassis, aero: 300 channels at 3,667 Hz, in Bursts |
 
+mod build;
 mod channels;
 mod recipe;
 
@@ -18,11 +19,9 @@ use pitwire_wire::{ChannelEntry, ValueKind};
 
 use crate::car::{Machine, machine};
 use crate::device::LaneConfig;
-use channels::{Def, Place, family, named, varied};
+use build::{ChainFamily, Library, Set, build, burst, scan};
+use channels::{Place, named, varied};
 pub use recipe::{Recipe, Ripple, Segment, raw};
-
-/// A row of a Scan stays below this, so that a frame of 1 KiB holds at least three.
-const ROW_BYTES_MAX: usize = 300;
 
 /// What a kind of car carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,10 +53,7 @@ impl FromStr for Tier {
     type Err = UnknownTier;
 
     fn from_str(name: &str) -> Result<Self, UnknownTier> {
-        Self::ALL
-            .into_iter()
-            .find(|tier| tier.as_str() == name)
-            .ok_or_else(|| UnknownTier(name.to_owned()))
+        Self::ALL.into_iter().find(|tier| tier.as_str() == name).ok_or_else(|| UnknownTier(name.to_owned()))
     }
 }
 
@@ -168,39 +164,132 @@ pub fn devices(tier: Tier, rate_factor: f64) -> Vec<DevicePlan> {
     let make = |name, sets: Vec<Set>| build(name, sets, rate_factor);
     match tier {
         Tier::Club => vec![
-            make("ecu", vec![
-                scan(20.0, library.some(&["engine.rpm", "engine.throttle", "engine.lambda", "engine.map", "engine.oil.pressure",
-                    "engine.torque", "gearbox.gear", "fuel.pressure", "battery.voltage", "brake.pressure.front"])),
-                scan(10.0, library.some(&["engine.oil.temp", "engine.water.temp", "fuel.mass", "fuel.flow"])),
-            ]),
-            make("chassis", vec![
-                burst(20.0, library.some(&["chassis.accel.long", "chassis.accel.lat"])),
-                scan(10.0, library.some(&["chassis.speed", "steering.angle", "wheel.fl.speed", "wheel.fr.speed"])),
-            ]),
-            make("gps", vec![
-                scan(10.0, library.some(&["gps.lat", "gps.lon", "gps.alt", "gps.speed", "gps.course", "gps.satellites",
-                    "lap.number", "lap.distance"])),
-            ]),
+            make(
+                "ecu",
+                vec![
+                    scan(
+                        20.0,
+                        library.some(&[
+                            "engine.rpm",
+                            "engine.throttle",
+                            "engine.lambda",
+                            "engine.map",
+                            "engine.oil.pressure",
+                            "engine.torque",
+                            "gearbox.gear",
+                            "fuel.pressure",
+                            "battery.voltage",
+                            "brake.pressure.front",
+                        ]),
+                    ),
+                    scan(10.0, library.some(&["engine.oil.temp", "engine.water.temp", "fuel.mass", "fuel.flow"])),
+                ],
+            ),
+            make(
+                "chassis",
+                vec![
+                    burst(20.0, library.some(&["chassis.accel.long", "chassis.accel.lat"])),
+                    scan(10.0, library.some(&["chassis.speed", "steering.angle", "wheel.fl.speed", "wheel.fr.speed"])),
+                ],
+            ),
+            make(
+                "gps",
+                vec![scan(
+                    10.0,
+                    library.some(&[
+                        "gps.lat",
+                        "gps.lon",
+                        "gps.alt",
+                        "gps.speed",
+                        "gps.course",
+                        "gps.satellites",
+                        "lap.number",
+                        "lap.distance",
+                    ]),
+                )],
+            ),
         ],
         Tier::Can => vec![
-            make("ecu", vec![
-                scan(100.0, library.some(&["engine.rpm", "engine.throttle", "engine.pedal", "engine.torque", "chassis.speed"])),
-                scan(50.0, library.some(&["gearbox.gear", "engine.lambda", "engine.ignition", "engine.map"])),
-                scan(1.0, library.some(&["engine.oil.temp", "engine.water.temp", "engine.intake.temp", "gearbox.oil.temp",
-                    "fuel.mass", "fuel.flow", "battery.voltage", "air.temp"])),
-            ]),
-            make("chassis", vec![
-                burst(100.0, library.some(&["chassis.accel.long", "chassis.accel.lat", "chassis.yaw.rate", "steering.angle"])),
-                scan(50.0, library.some(&["wheel.fl.speed", "wheel.fr.speed", "wheel.rl.speed", "wheel.rr.speed"])),
-                scan(20.0, library.some(&["damper.fl.position", "damper.fr.position", "damper.rl.position", "damper.rr.position",
-                    "brake.pressure.front", "engine.oil.pressure"])),
-                scan(1.0, library.some(&["tyre.fl.temp.middle", "tyre.fr.temp.middle", "tyre.rl.temp.middle", "tyre.rr.temp.middle",
-                    "brake.fl.temp", "brake.fr.temp", "brake.rl.temp", "brake.rr.temp", "tyre.fl.pressure", "tyre.fr.pressure"])),
-            ]),
-            make("gps", vec![
-                scan(10.0, library.some(&["gps.lat", "gps.lon", "gps.alt", "gps.speed", "gps.course", "lap.distance"])),
-                scan(1.0, library.some(&["gps.satellites", "lap.number"])),
-            ]),
+            make(
+                "ecu",
+                vec![
+                    scan(
+                        100.0,
+                        library.some(&[
+                            "engine.rpm",
+                            "engine.throttle",
+                            "engine.pedal",
+                            "engine.torque",
+                            "chassis.speed",
+                        ]),
+                    ),
+                    scan(50.0, library.some(&["gearbox.gear", "engine.lambda", "engine.ignition", "engine.map"])),
+                    scan(
+                        1.0,
+                        library.some(&[
+                            "engine.oil.temp",
+                            "engine.water.temp",
+                            "engine.intake.temp",
+                            "gearbox.oil.temp",
+                            "fuel.mass",
+                            "fuel.flow",
+                            "battery.voltage",
+                            "air.temp",
+                        ]),
+                    ),
+                ],
+            ),
+            make(
+                "chassis",
+                vec![
+                    burst(
+                        100.0,
+                        library.some(&[
+                            "chassis.accel.long",
+                            "chassis.accel.lat",
+                            "chassis.yaw.rate",
+                            "steering.angle",
+                        ]),
+                    ),
+                    scan(50.0, library.some(&["wheel.fl.speed", "wheel.fr.speed", "wheel.rl.speed", "wheel.rr.speed"])),
+                    scan(
+                        20.0,
+                        library.some(&[
+                            "damper.fl.position",
+                            "damper.fr.position",
+                            "damper.rl.position",
+                            "damper.rr.position",
+                            "brake.pressure.front",
+                            "engine.oil.pressure",
+                        ]),
+                    ),
+                    scan(
+                        1.0,
+                        library.some(&[
+                            "tyre.fl.temp.middle",
+                            "tyre.fr.temp.middle",
+                            "tyre.rl.temp.middle",
+                            "tyre.rr.temp.middle",
+                            "brake.fl.temp",
+                            "brake.fr.temp",
+                            "brake.rl.temp",
+                            "brake.rr.temp",
+                            "tyre.fl.pressure",
+                            "tyre.fr.pressure",
+                        ]),
+                    ),
+                ],
+            ),
+            make(
+                "gps",
+                vec![
+                    scan(
+                        10.0,
+                        library.some(&["gps.lat", "gps.lon", "gps.alt", "gps.speed", "gps.course", "lap.distance"]),
+                    ),
+                    scan(1.0, library.some(&["gps.satellites", "lap.number"])),
+                ],
+            ),
         ],
         Tier::Wide => {
             let full = |name, wanted: &[&str], place, count, library: &mut Library| {
@@ -208,8 +297,20 @@ pub fn devices(tier: Tier, rate_factor: f64) -> Vec<DevicePlan> {
                 build(name, vec![scan(100.0, defs)], rate_factor)
             };
             vec![
-                full("ecu", &["engine.", "gearbox.", "fuel.", "lap.", "battery.", "air."], Place::Engine, 240, &mut library),
-                full("chassis", &["chassis.", "wheel.", "damper.", "tyre.", "brake.", "steering.", "gps."], Place::Chassis, 260, &mut library),
+                full(
+                    "ecu",
+                    &["engine.", "gearbox.", "fuel.", "lap.", "battery.", "air."],
+                    Place::Engine,
+                    240,
+                    &mut library,
+                ),
+                full(
+                    "chassis",
+                    &["chassis.", "wheel.", "damper.", "tyre.", "brake.", "steering.", "gps."],
+                    Place::Chassis,
+                    260,
+                    &mut library,
+                ),
                 full("aero", &["aero."], Place::Aero, 150, &mut library),
                 full("power", &["hybrid."], Place::Power, 132, &mut library),
             ]
@@ -222,100 +323,24 @@ pub fn devices(tier: Tier, rate_factor: f64) -> Vec<DevicePlan> {
             // What needs more than 16 bits is not sent thousands of times a second.
             library.0.retain(|def| def.kind == ValueKind::I16);
             vec![
-                full("ecu", &["engine.", "gearbox.", "fuel.", "battery.", "hybrid.", "lap."], Place::Engine, 110, &mut library),
-                full("chassis", &["chassis.", "wheel.", "damper.", "tyre.", "brake.", "steering.", "gps."], Place::Chassis, 130, &mut library),
+                full(
+                    "ecu",
+                    &["engine.", "gearbox.", "fuel.", "battery.", "hybrid.", "lap."],
+                    Place::Engine,
+                    110,
+                    &mut library,
+                ),
+                full(
+                    "chassis",
+                    &["chassis.", "wheel.", "damper.", "tyre.", "brake.", "steering.", "gps."],
+                    Place::Chassis,
+                    130,
+                    &mut library,
+                ),
                 full("aero", &["aero.", "air."], Place::Aero, 60, &mut library),
             ]
         }
     }
-}
-
-/// Channels of one rate, and how they are sent.
-struct Set {
-    rate_hz: f64,
-    burst: bool,
-    defs: Vec<Def>,
-}
-
-fn scan(rate_hz: f64, defs: Vec<Def>) -> Set {
-    Set { rate_hz, burst: false, defs }
-}
-
-fn burst(rate_hz: f64, defs: Vec<Def>) -> Set {
-    Set { rate_hz, burst: true, defs }
-}
-
-/// The named channels that no device has taken yet.
-struct Library(Vec<Def>);
-
-impl Library {
-    fn some(&mut self, names: &[&str]) -> Vec<Def> {
-        names.iter().map(|name| {
-            let at = self.0.iter().position(|def| def.name == *name);
-            self.0.swap_remove(at.expect("tiers name channels of the library, each once: the tests build them all"))
-        }).collect()
-    }
-
-    fn starting(&mut self, prefixes: &[&str]) -> Vec<Def> {
-        self.0.extract_if(.., |def| prefixes.iter().any(|p| def.name.starts_with(p))).collect()
-    }
-}
-
-trait ChainFamily {
-    /// Fills up with a place's families to so many channels.
-    fn chain_family(self, place: Place, count: usize, adapt: fn(usize, Def) -> Def) -> Vec<Def>;
-}
-
-impl ChainFamily for Vec<Def> {
-    fn chain_family(mut self, place: Place, count: usize, adapt: fn(usize, Def) -> Def) -> Vec<Def> {
-        let missing = count.saturating_sub(self.len());
-        self.extend((1..=missing).map(|i| adapt(i, family(place, i))));
-        self
-    }
-}
-
-fn build(name: &'static str, sets: Vec<Set>, rate_factor: f64) -> DevicePlan {
-    let mut plan = DevicePlan {
-        name,
-        channels: Vec::new(),
-        lanes: Vec::new(),
-    };
-    let mut group = 0;
-    for set in sets {
-        let rate_mhz = (set.rate_hz * 1_000.0 * rate_factor).round().clamp(1.0, 5e8) as u32;
-        let period_ns = 1_000_000_000_000 / u64::from(rate_mhz);
-        let mut row_bytes = usize::MAX;
-        for def in set.defs {
-            let bytes = def.kind.bytes();
-            let full = !set.burst && row_bytes.saturating_add(bytes) > ROW_BYTES_MAX;
-            if full || row_bytes == usize::MAX {
-                row_bytes = 0;
-                group += u8::from(!set.burst);
-                let config = LaneConfig {
-                    group: if set.burst { 0 } else { group },
-                    period_ns,
-                };
-                let at = plan.channels.len();
-                plan.lanes.push(LanePlan { config, channels: at..at });
-            }
-            row_bytes += bytes;
-            plan.channels.push(ChannelPlan {
-                id: plan.channels.len() as u16 + 1,
-                name: def.name,
-                unit: def.unit,
-                kind: def.kind,
-                group: if set.burst { 0 } else { group },
-                scale: def.scale,
-                offset: def.offset,
-                rate_mhz,
-                recipe: def.recipe,
-            });
-            if let Some(lane) = plan.lanes.last_mut() {
-                lane.channels.end = plan.channels.len();
-            }
-        }
-    }
-    plan
 }
 
 #[cfg(test)]

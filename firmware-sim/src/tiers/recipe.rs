@@ -55,14 +55,7 @@ impl Recipe {
                 slope += gain * (b - a);
             }
         }
-        let mut segment = Segment {
-            start,
-            slope,
-            noise: self.noise,
-            amplitude: 0.0,
-            angle: 0.0,
-            angle_slope: 0.0,
-        };
+        let mut segment = Segment { start, slope, noise: self.noise, amplitude: 0.0, angle: 0.0, angle_slope: 0.0 };
         if let Some(ripple) = self.ripple {
             let (a, b) = (before.get(ripple.turns), now.get(ripple.turns));
             segment.amplitude = ripple.amplitude;

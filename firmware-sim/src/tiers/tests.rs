@@ -7,7 +7,8 @@ use crate::car::{Car, Noise};
 
 #[test]
 fn each_tier_has_its_rate() {
-    for (tier, expected) in [(Tier::Club, 400.0), (Tier::Can, 1_500.0), (Tier::Wide, 78_200.0), (Tier::F1, 1_100_100.0)] {
+    for (tier, expected) in [(Tier::Club, 400.0), (Tier::Can, 1_500.0), (Tier::Wide, 78_200.0), (Tier::F1, 1_100_100.0)]
+    {
         let rate: f64 = devices(tier, 1.0).iter().map(DevicePlan::rate).sum();
         assert!((rate / expected - 1.0).abs() < 0.001, "{tier}: {rate}");
         let double: f64 = devices(tier, 2.0).iter().map(DevicePlan::rate).sum();
@@ -81,11 +82,19 @@ fn channels_follow_the_car_within_their_raw_range() {
             };
             if let Some((first, last)) = ends {
                 let physical = |raw: f64| raw * channel.scale + channel.offset;
-                assert!(low > physical(first) && high < physical(last), "{tier} {}: {low} to {high} leaves the range", channel.name);
+                assert!(
+                    low > physical(first) && high < physical(last),
+                    "{tier} {}: {low} to {high} leaves the range",
+                    channel.name
+                );
             }
             let constant = matches!(channel.name.as_str(), "air.temp");
             let moved = high - low;
-            assert!(constant || moved > 1.5 * channel.recipe.noise && moved > 0.0, "{tier} {}: {low} to {high}", channel.name);
+            assert!(
+                constant || moved > 1.5 * channel.recipe.noise && moved > 0.0,
+                "{tier} {}: {low} to {high}",
+                channel.name
+            );
         }
     }
 }

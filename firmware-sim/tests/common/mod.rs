@@ -177,13 +177,8 @@ pub fn receive(frames: &[Vec<u8>]) -> Received {
         let (header, Payload::Describe(part)) = decode(frame).unwrap() else { continue };
         received.bases.insert(part.clock_base);
         for c in part.channels() {
-            let channel = Channel {
-                kind: c.kind,
-                group: c.group,
-                scale: c.scale,
-                offset: c.offset,
-                name: c.name.to_owned(),
-            };
+            let channel =
+                Channel { kind: c.kind, group: c.group, scale: c.scale, offset: c.offset, name: c.name.to_owned() };
             catalogues.entry(header.device.to_string()).or_default().insert(c.id, channel);
         }
     }
