@@ -12,7 +12,8 @@
 //!
 //! # Invariants
 //! - Only the manifest knows what was sent; nothing of the agent has a part in it.
-//! - Everything follows from the seed and the start: same options, same bytes.
+//! - Everything follows from the seed and the start: same options, same frames. Only how the
+//!   devices take turns on a line depends on its reader.
 //! - All queues are bounded; what does not fit is dropped by frames and counted, or waited for.
 //! - No output can hold up another.
 //!

@@ -39,7 +39,7 @@ pub struct Options {
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// UTC at the start in µs since 1970. `None` is the wall clock; with a fixed start two runs of
-    /// one seed are the same to the byte, boot numbers included.
+    /// one seed make the same frames, boot numbers included.
     pub start_us: Option<i64>,
 }
 

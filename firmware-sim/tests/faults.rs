@@ -91,13 +91,17 @@ fn swapped_frames_change_places_and_nothing_is_lost() {
 
 #[test]
 fn faults_at_a_time_happen_once_to_each_device_concerned() {
-    let (manifest, received) = with_faults(Tier::Can, 10, &["flip@4s", "cut@6s,device=gps"]);
+    // Not as fast as possible: then frames would wait in queues and be hit long after they were made.
+    let (manifest, received) = with_options(&["flip@4s", "cut@6s,device=gps"], |dir| Options {
+        speed: Speed::Times(8.0),
+        ..quick(Tier::Can, 10, dir)
+    });
     let devices = |fault: &str| manifest.faults.iter().filter(|f| f.fault == fault).count();
     assert_eq!((devices("flip"), devices("cut")), (3, 1), "{:?}", manifest.faults);
     for fault in manifest.faults.iter().filter(|f| f.fault == "flip") {
         let next = received.frames.iter().find(|f| f.device == fault.device && f.sequence > fault.seq_to).unwrap();
         let at_us = next.t0_us - START_US;
-        assert!((3_900_000..6_100_000).contains(&at_us), "{fault:?} at {at_us}");
+        assert!((3_000_000..7_000_000).contains(&at_us), "{fault:?} at {at_us}");
     }
 }
 
