@@ -15,6 +15,9 @@
 //! a fault too, repeated ones once. The `samples` of a fault are those in the frames it touched:
 //! lost by `flip`, `drop-bytes`, `cut` and `unplug`, repeated by `duplicate`, reordered by `swap`.
 //!
+//! An `unplug` names the frames made while the line was out; bytes that its reader had not read when
+//! it went are gone as well, as they are with a real cable.
+//!
 //! Memory is bounded by one slot per channel.
 
 use std::fs::File;
