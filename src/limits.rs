@@ -122,10 +122,12 @@ pub const READ_AHEAD_BYTES_MAX: usize = 64 * MIB;
 pub const READ_BLOCK_SAMPLES: usize = 512 * 1024;
 /// Attempts at one read of a store that is not reachable, over about 4 s of waiting.
 pub const READ_ATTEMPTS_MAX: u32 = 4;
-/// A bucket is no longer than a day, or its partition would belong to two.
-pub const BUCKET_US_MAX: i64 = 86_400_000_000;
-/// A reader expects buckets of at least this length, whatever an extent says: one minute.
-pub const BUCKET_US_USUAL: i64 = 60_000_000;
+/// The longest bucket, µs (`chunk::bucket_length_us`). A reader counts on it and not on the length in an
+/// extent: two runs that share a bucket's start share that row.
+pub const BUCKET_US_MAX: i64 = 60_000_000;
+/// A boot with a clock mapping may have been placed by another one that was overwritten since, µs off by
+/// this at most: gateways differ by their transport's delay.
+pub const PLACEMENT_SLACK_US: i64 = 10_000_000;
 /// Faults that a reader describes; the rest are counted.
 pub const READ_FAULTS_LISTED_MAX: usize = 20;
 /// Blocks between a reader and the thread that writes them: each at most 2 × 16 MiB.

@@ -1,4 +1,4 @@
-use super::super::testing::{Chunk, MemoryStore, chunk, clock_row, write};
+use super::super::testing::{Chunk, chunk, clock_row, on_each, write};
 use super::*;
 use crate::row::Rows;
 
@@ -20,10 +20,19 @@ fn sent() -> String {
 }
 
 async fn audited(manifest: &str, chunks: &[Chunk]) -> AuditReport {
-    let store = MemoryStore::default();
     let numbered = |(seq, chunk): (usize, &Chunk)| Chunk { seq: seq as i64, ..chunk.clone() };
-    write(&store, &chunks.iter().enumerate().map(numbered).collect::<Vec<_>>()).await;
-    audit(manifest.as_bytes(), &store).await.unwrap()
+    let chunks: Vec<Chunk> = chunks.iter().enumerate().map(numbered).collect();
+    let reports = std::sync::Mutex::new(Vec::new());
+    on_each(async |store| {
+        write(store, &chunks).await;
+        let report = audit(manifest.as_bytes(), store).await.unwrap();
+        reports.lock().unwrap().push(report);
+    })
+    .await;
+    let mut reports = reports.into_inner().unwrap();
+    let last = reports.pop().unwrap();
+    assert_eq!(reports, [last.clone()], "both stores give the same report");
+    last
 }
 
 /// missing, extra, altered, unlisted
@@ -73,12 +82,14 @@ async fn samples_in_a_second_in_which_nothing_was_sent_are_extra() {
 
 #[tokio::test]
 async fn a_device_with_a_mapped_clock_is_compared_by_its_own_time() {
-    let store = MemoryStore::default();
-    write(&store, &[Chunk { placed_us: 5_000_000_000, ..chunk(&SENT) }]).await;
-    write(&store, &[Chunk { placed_us: 9_000_000_000, writer: 2, ..chunk(&SENT) }]).await;
-    let clocks = vec![clock_row(0, 5_000_000_000, true), clock_row(1, 9_000_000_000, false)];
-    store.write(&Rows { clocks, ..Rows::default() }).await.unwrap();
-    assert_eq!(counts(&audit(sent().as_bytes(), &store).await.unwrap()), [0; 4]);
+    on_each(async |store: &dyn Store| {
+        write(store, &[Chunk { placed_us: 5_000_000_000, ..chunk(&SENT) }]).await;
+        write(store, &[Chunk { placed_us: 9_000_000_000, writer: 2, ..chunk(&SENT) }]).await;
+        let clocks = vec![clock_row(0, 5_000_000_000, true), clock_row(1, 9_000_000_000, false)];
+        store.write(&Rows { clocks, ..Rows::default() }).await.unwrap();
+        assert_eq!(counts(&audit(sent().as_bytes(), store).await.unwrap()), [0; 4]);
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -108,12 +119,14 @@ async fn several_cars_are_compared_each_with_its_own() {
 
 #[tokio::test]
 async fn a_damaged_row_is_missing_and_named() {
-    let store = MemoryStore::default();
-    let mut rows = chunk(&SENT).rows();
-    rows.chunks[0].data.push(0);
-    store.write(&rows).await.unwrap();
-    let report = audit(sent().as_bytes(), &store).await.unwrap();
-    assert_eq!((report.missing, report.damaged, report.damages.len()), (4, 1, 1));
+    on_each(async |store: &dyn Store| {
+        let mut rows = chunk(&SENT).rows();
+        rows.chunks[0].data.push(0);
+        store.write(&rows).await.unwrap();
+        let report = audit(sent().as_bytes(), store).await.unwrap();
+        assert_eq!((report.missing, report.damaged, report.damages.len()), (4, 1, 1));
+    })
+    .await;
 }
 
 #[test]

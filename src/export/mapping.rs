@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::limits::PLACEMENT_SLACK_US;
 use crate::row::ClockRow;
 use crate::sample::{Name, Quality};
 
@@ -108,7 +109,7 @@ impl Clocks {
             // Any row of the boot may have been in force when a chunk was placed.
             let offsets = || rows.iter().map(|row| row.offset_us);
             let best = || clock.pieces.iter().map(|&(_, offset)| offset);
-            let least = |a: i64, b: i64| a.saturating_sub(b).max(0);
+            let least = |a: i64, b: i64| a.saturating_sub(b).max(0).saturating_add(PLACEMENT_SLACK_US);
             let shift = Shift {
                 back_us: least(offsets().max().unwrap_or(0), best().min().unwrap_or(0)),
                 ahead_us: least(best().max().unwrap_or(0), offsets().min().unwrap_or(0)),
@@ -123,6 +124,11 @@ impl Clocks {
     /// How far samples of `device` may lie from their partition.
     pub(super) fn shift(&self, device: &str) -> Shift {
         self.shifts.get(device).copied().unwrap_or_default()
+    }
+
+    /// Whether `device` has a mapping, or with `None` any has.
+    pub(super) fn maps(&self, device: Option<&str>) -> bool {
+        device.map_or(!self.shifts.is_empty(), |device| self.shifts.contains_key(device))
     }
 
     /// The widest shift of all devices.
@@ -170,7 +176,10 @@ mod tests {
         let clock = clock(&rows);
         assert_eq!(clock.utc(10), 9_010);
         assert_eq!(clock.quality(Quality(17)), Quality(1));
-        assert_eq!(Clocks::new(&rows).shift("ecu"), Shift { back_us: 0, ahead_us: 8_995 });
+        assert_eq!(
+            Clocks::new(&rows).shift("ecu"),
+            Shift { back_us: PLACEMENT_SLACK_US, ahead_us: PLACEMENT_SLACK_US + 8_995 }
+        );
     }
 
     #[test]

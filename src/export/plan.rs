@@ -3,17 +3,19 @@
 //! A sample placed at UTC t lies in a bucket that starts at or before t, whatever the buckets' lengths. A
 //! better mapping may move it by its device's [`Shift`](super::mapping::Shift); so a partition is taken
 //! where it starts minus the shift back, and once all partitions before some time are read, every sample
-//! before that time is known.
+//! before that time is known. What a gateway placed before its clock was set (a time before the program
+//! was built) is read whatever the range, as the correction may have replaced the mapping it was placed by.
 //!
 //! Bounded: 32 bytes for each partition, so 3 MB for ten devices over a week of minutes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use wildmatch::WildMatch;
 
 use super::mapping::Clocks;
-use crate::limits::{BUCKET_US_MAX, BUCKET_US_USUAL, CHUNK_SPAN_US};
+use crate::clock::EARLIEST_PLAUSIBLE;
+use crate::limits::{BUCKET_US_MAX, CHUNK_SPAN_US};
 use crate::row::{ChannelRow, ExtentRow, LAYOUT_CHUNKS, day_of};
 use crate::sample::Name;
 
@@ -77,29 +79,27 @@ pub(super) fn needs_day(day: i32, query: &Query, clocks: &Clocks) -> bool {
     let shift = clocks.widest_shift();
     let since = |from: i64| day_of(from.saturating_sub(shift.ahead_us).saturating_sub(BUCKET_US_MAX + CHUNK_SPAN_US));
     let until = |to: i64| day_of(to.saturating_add(shift.back_us));
-    query.from_us.is_none_or(|from| day >= since(from)) && query.to_us.is_none_or(|to| day <= until(to))
+    let misplaced = clocks.maps(None) && day <= day_of(EARLIEST_PLAUSIBLE.0);
+    query.from_us.is_none_or(|from| day >= since(from) || misplaced) && query.to_us.is_none_or(|to| day <= until(to))
 }
 
 /// The partitions needed, in the order in which to read them.
 pub(super) fn partitions(extents: Vec<ExtentRow>, query: &Query, clocks: &Clocks) -> VecDeque<Partition> {
-    // A bucket's length may have been another one in an earlier run: the device's longest counts (but
-    // two runs that share a bucket's start share its row, so at least the usual length), and a chunk's span,
-    // as it is only the chunk's start that has to lie in the bucket.
-    let mut devices: HashMap<String, (Name, i64)> = HashMap::new();
+    let mut names: BTreeSet<Name> = BTreeSet::new();
     let mut found: Vec<(Name, i64)> = Vec::with_capacity(extents.len());
     for extent in extents.into_iter().filter(|extent| extent.layout == LAYOUT_CHUNKS) {
-        let name: Name = extent.device.as_str().into();
-        let (name, longest) = devices.entry(extent.device).or_insert_with(|| (name, BUCKET_US_USUAL));
-        *longest = (*longest).max(extent.length_us).min(BUCKET_US_MAX);
-        found.push((Arc::clone(name), extent.bucket));
+        let name = names.get(&*extent.device).cloned().unwrap_or_else(|| extent.device.into());
+        names.insert(Arc::clone(&name));
+        found.push((name, extent.bucket));
     }
     let mut needed: Vec<Partition> = Vec::with_capacity(found.len());
     for (device, bucket) in found {
         let shift = clocks.shift(&device);
-        let longest = devices.get(&*device).map_or(BUCKET_US_MAX, |&(_, longest)| longest);
         let first_us = bucket.saturating_sub(shift.back_us);
-        let end_us = bucket.saturating_add(longest + CHUNK_SPAN_US).saturating_add(shift.ahead_us);
-        if query.from_us.is_none_or(|from| end_us > from) && query.to_us.is_none_or(|to| first_us < to) {
+        // A chunk's span more, as it is only the chunk's start that has to lie in the bucket.
+        let end_us = bucket.saturating_add(BUCKET_US_MAX + CHUNK_SPAN_US).saturating_add(shift.ahead_us);
+        let misplaced = bucket < EARLIEST_PLAUSIBLE.0 && clocks.maps(Some(&device));
+        if query.from_us.is_none_or(|from| end_us > from || misplaced) && query.to_us.is_none_or(|to| first_us < to) {
             needed.push(Partition { device, bucket, first_us });
         }
     }
@@ -161,7 +161,7 @@ mod tests {
             order.iter().map(|p| format!("{}{}", p.device, p.bucket / S)).collect::<Vec<_>>()
         };
         assert_eq!(order(None, None), ["a0", "a60", "b60"]);
-        assert_eq!(order(Some(61 * S - 1), None), ["a0", "a60", "b60"], "a's longest bucket is 60, a chunk 1 s");
+        assert_eq!(order(Some(61 * S - 1), None), ["a0", "a60", "b60"], "a bucket may have 60 s, a chunk 1 s");
         assert_eq!(order(Some(61 * S), None), ["a60", "b60"]);
         assert_eq!(order(None, Some(60 * S)), ["a0"]);
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::super::merge::Series;
 use super::super::plan::ChannelFilter;
-use super::super::testing::{Chunk, MemoryStore, channel_row, chunk, clock_row, write};
+use super::super::testing::{Chunk, MemoryStore, channel_row, chunk, clock_row, on_each, write};
 use super::*;
 use crate::row::{ClockRow, Rows};
 use crate::sample::Quality;
@@ -44,99 +44,115 @@ async fn read(store: &dyn Store) -> Vec<(i64, f64, u16)> {
 
 #[tokio::test]
 async fn a_redelivered_stretch_is_one_and_its_flags_are_or_ed() {
-    let store = MemoryStore::default();
-    let mut first = chunk(&[(10, 1.0), (20, 2.0), (30, 3.0)]);
-    first.samples[1].2 = 1;
-    let mut again = Chunk { writer: 2, ..chunk(&[(20, 2.0), (30, 3.0), (40, 4.0)]) };
-    again.samples[0].2 = 4;
-    write(&store, &[first, again]).await;
-    assert_eq!(read(&store).await, [(10, 1.0, 0), (20, 2.0, 5), (30, 3.0, 0), (40, 4.0, 0)]);
+    on_each(async |store: &dyn Store| {
+        let mut first = chunk(&[(10, 1.0), (20, 2.0), (30, 3.0)]);
+        first.samples[1].2 = 1;
+        let mut again = Chunk { writer: 2, ..chunk(&[(20, 2.0), (30, 3.0), (40, 4.0)]) };
+        again.samples[0].2 = 4;
+        write(store, &[first, again]).await;
+        assert_eq!(read(store).await, [(10, 1.0, 0), (20, 2.0, 5), (30, 3.0, 0), (40, 4.0, 0)]);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn different_values_of_one_identity_are_all_kept_and_flagged() {
-    let store = MemoryStore::default();
-    let other = |writer, value| Chunk { writer, ..chunk(&[(10, value)]) };
-    write(&store, &[chunk(&[(10, 1.0), (20, 2.0)]), other(2, 1.5), other(3, 1.0), other(4, 7.0)]).await;
-    assert_eq!(read(&store).await, [(10, 1.0, 8), (10, 1.5, 8), (10, 7.0, 8), (20, 2.0, 0)]);
-    let (_, counts) = read_in_blocks(&store, &Query::default(), 1).await;
-    assert_eq!((counts.conflicts, counts.duplicates), (3, 1));
+    on_each(async |store: &dyn Store| {
+        let other = |writer, value| Chunk { writer, ..chunk(&[(10, value)]) };
+        write(store, &[chunk(&[(10, 1.0), (20, 2.0)]), other(2, 1.5), other(3, 1.0), other(4, 7.0)]).await;
+        assert_eq!(read(store).await, [(10, 1.0, 8), (10, 1.5, 8), (10, 7.0, 8), (20, 2.0, 0)]);
+        let (_, counts) = read_in_blocks(store, &Query::default(), 1).await;
+        assert_eq!((counts.conflicts, counts.duplicates), (3, 1));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn not_a_number_equals_itself_and_minus_zero_is_not_zero() {
-    let store = MemoryStore::default();
-    let rows = [f64::NAN, f64::NAN].map(|value| chunk(&[(10, value)]));
-    write(&store, &[rows[0].clone(), Chunk { writer: 2, ..rows[1].clone() }]).await;
-    let seen = read(&store).await;
-    assert_eq!(seen.len(), 1);
-    assert!(seen[0].1.is_nan());
+    on_each(async |store: &dyn Store| {
+        let rows = [f64::NAN, f64::NAN].map(|value| chunk(&[(10, value)]));
+        write(store, &[rows[0].clone(), Chunk { writer: 2, ..rows[1].clone() }]).await;
+        let seen = read(store).await;
+        assert_eq!(seen.len(), 1);
+        assert!(seen[0].1.is_nan());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn one_identity_in_buckets_of_different_lengths_is_one_sample() {
-    let store = MemoryStore::default();
-    let times: Vec<(i64, f64)> = (0..40).map(|i| (i * 50_000, i as f64)).collect();
-    let long = times.chunks(10).enumerate().map(|(i, part)| Chunk { seq: i as i64, ..chunk(part) });
-    let short = times.chunks(7).enumerate();
-    let short = short.map(|(i, part)| Chunk { writer: 2, seq: i as i64, bucket_us: 300_000, ..chunk(part) });
-    write(&store, &long.chain(short).collect::<Vec<_>>()).await;
-    let expected: Vec<_> = times.iter().map(|&(t, value)| (t, value, 0)).collect();
-    assert_eq!(read(&store).await, expected);
+    on_each(async |store: &dyn Store| {
+        let times: Vec<(i64, f64)> = (0..40).map(|i| (i * 50_000, i as f64)).collect();
+        let long = times.chunks(10).enumerate().map(|(i, part)| Chunk { seq: i as i64, ..chunk(part) });
+        let short = times.chunks(7).enumerate();
+        let short = short.map(|(i, part)| Chunk { writer: 2, seq: i as i64, bucket_us: 300_000, ..chunk(part) });
+        write(store, &long.chain(short).collect::<Vec<_>>()).await;
+        let expected: Vec<_> = times.iter().map(|&(t, value)| (t, value, 0)).collect();
+        assert_eq!(read(store).await, expected);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_later_correction_moves_samples_of_both_placements_to_one_time() {
-    let store = MemoryStore::default();
-    // Written under a clock that stood at 1970, and again by another writer after it was set.
-    let early = chunk(&[(1_000, 1.0), (2_000, 2.0)]);
-    let right = 1_777_644_180_000_000;
-    let late = Chunk { writer: 2, placed_us: right, ..chunk(&[(2_000, 2.0), (3_000, 3.0)]) };
-    write(&store, &[Chunk { samples: vec![(1_000, 1.0, 16), (2_000, 2.0, 16)], ..early }, late]).await;
-    let provisional = Rows { clocks: vec![clock_row(0, 0, true)], ..Rows::default() };
-    store.write(&provisional).await.unwrap();
-    let (seen, _) = read_in_blocks(&store, &Query::default(), 1).await;
-    assert_eq!(seen[0].5, 16, "provisional as long as there is no better: {seen:?}");
+    on_each(async |store: &dyn Store| {
+        // Written under a clock that stood at 1970, and again by another writer after it was set.
+        let early = chunk(&[(1_000, 1.0), (2_000, 2.0)]);
+        let right = 1_777_644_180_000_000;
+        let late = Chunk { writer: 2, placed_us: right, ..chunk(&[(2_000, 2.0), (3_000, 3.0)]) };
+        write(store, &[Chunk { samples: vec![(1_000, 1.0, 16), (2_000, 2.0, 16)], ..early }, late]).await;
+        let provisional = Rows { clocks: vec![clock_row(0, 0, true)], ..Rows::default() };
+        store.write(&provisional).await.unwrap();
+        let (seen, _) = read_in_blocks(store, &Query::default(), 1).await;
+        assert_eq!(seen[0].5, 16, "provisional as long as there is no better: {seen:?}");
 
-    store.write(&Rows { clocks: vec![clock_row(2_500, right, false)], ..Rows::default() }).await.unwrap();
-    assert_eq!(read(&store).await, [(right + 1_000, 1.0, 0), (right + 2_000, 2.0, 0), (right + 3_000, 3.0, 0)]);
-    let since = Query { from_us: Some(right + 1_500), to_us: Some(right + 3_000), ..Query::default() };
-    let (seen, _) = read_in_blocks(&store, &since, 1).await;
-    assert_eq!(seen.iter().map(|s| s.4).collect::<Vec<_>>(), [2.0], "found although placed in 1970");
+        store.write(&Rows { clocks: vec![clock_row(2_500, right, false)], ..Rows::default() }).await.unwrap();
+        assert_eq!(read(store).await, [(right + 1_000, 1.0, 0), (right + 2_000, 2.0, 0), (right + 3_000, 3.0, 0)]);
+        let since = Query { from_us: Some(right + 1_500), to_us: Some(right + 3_000), ..Query::default() };
+        let (seen, _) = read_in_blocks(store, &since, 1).await;
+        assert_eq!(seen.iter().map(|s| s.4).collect::<Vec<_>>(), [2.0], "found although placed in 1970");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_row_with_times_out_of_order_is_read_in_order() {
-    let store = MemoryStore::default();
-    write(&store, &[chunk(&[(30, 3.0), (10, 1.0), (20, 2.0), (10, 1.0)])]).await;
-    assert_eq!(read(&store).await, [(10, 1.0, 0), (20, 2.0, 0), (30, 3.0, 0)]);
+    on_each(async |store: &dyn Store| {
+        write(store, &[chunk(&[(30, 3.0), (10, 1.0), (20, 2.0), (10, 1.0)])]).await;
+        assert_eq!(read(store).await, [(10, 1.0, 0), (20, 2.0, 0), (30, 3.0, 0)]);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_damaged_row_is_counted_and_named_and_the_rest_is_read() {
-    let store = MemoryStore::default();
-    let mut rows = chunk(&[(10, 1.0)]).rows();
-    rows.chunks[0].data.pop();
-    store.write(&rows).await.unwrap();
-    write(&store, &[Chunk { seq: 1, ..chunk(&[(20, 2.0)]) }]).await;
-    let (seen, counts) = read_in_blocks(&store, &Query::default(), 10).await;
-    assert_eq!(seen.len(), 1);
-    assert_eq!((counts.rows, counts.damaged), (2, 1));
-    assert!(counts.faults[0].contains("device ecu, boot 1, channel rpm, t0 10, seq 0"), "{:?}", counts.faults);
+    on_each(async |store: &dyn Store| {
+        let mut rows = chunk(&[(10, 1.0)]).rows();
+        rows.chunks[0].data.pop();
+        store.write(&rows).await.unwrap();
+        write(store, &[Chunk { seq: 1, ..chunk(&[(20, 2.0)]) }]).await;
+        let (seen, counts) = read_in_blocks(store, &Query::default(), 10).await;
+        assert_eq!(seen.len(), 1);
+        assert_eq!((counts.rows, counts.damaged), (2, 1));
+        assert!(counts.faults[0].contains("device ecu, boot 1, channel rpm, t0 10, seq 0"), "{:?}", counts.faults);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn the_range_is_from_inclusive_to_exclusive_and_reaches_across_days() {
-    let store = MemoryStore::default();
-    let day = crate::row::DAY_US;
-    let parts = [day - 20, day, day + 20, 5 * day].map(|t| chunk(&[(t, t as f64), (t + 10, 0.5)]));
-    write(&store, &parts).await;
-    let range = |from_us, to_us| Query { from_us, to_us, ..Query::default() };
-    let times =
-        async |query: Query| read_in_blocks(&store, &query, 3).await.0.iter().map(|s| s.0 - day).collect::<Vec<_>>();
-    assert_eq!(times(range(Some(day - 10), Some(day + 20))).await, [-10, 0, 10]);
-    assert_eq!(times(range(Some(day + 31), None)).await, [4 * day, 4 * day + 10]);
-    assert_eq!(times(range(None, Some(day))).await, [-20, -10]);
+    on_each(async |store: &dyn Store| {
+        let day = crate::row::DAY_US;
+        let parts = [day - 20, day, day + 20, 5 * day].map(|t| chunk(&[(t, t as f64), (t + 10, 0.5)]));
+        write(store, &parts).await;
+        let range = |from_us, to_us| Query { from_us, to_us, ..Query::default() };
+        let times =
+            async |query: Query| read_in_blocks(store, &query, 3).await.0.iter().map(|s| s.0 - day).collect::<Vec<_>>();
+        assert_eq!(times(range(Some(day - 10), Some(day + 20))).await, [-10, 0, 10]);
+        assert_eq!(times(range(Some(day + 31), None)).await, [4 * day, 4 * day + 10]);
+        assert_eq!(times(range(None, Some(day))).await, [-20, -10]);
+    })
+    .await;
 }
 
 #[tokio::test]

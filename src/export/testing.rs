@@ -1,7 +1,7 @@
 //! What the tests of this folder share: a store in memory and makers of rows.
 //!
 //! The store in memory stands beside SQLite, not in its place: it can be made to fail, to count what it is
-//! asked, and is fast enough for thousands of random cases. `stores` runs a test on both.
+//! asked, and is fast enough for thousands of random cases. [`on_each`] runs a test on both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -14,8 +14,8 @@ use crate::chunk::codec::{CODEC_PLAIN, encode};
 use crate::row::{
     AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, LAYOUT_CHUNKS, Rows, SessionRow, day_of,
 };
-use crate::sample::{Flags, Quality, Scaling, Values};
-use crate::store::{Store, StoreError};
+use crate::sample::{Flags, Quality, Scaling, UnixMicros, Values};
+use crate::store::{Config, Store, StoreError, StoreUrl, connect};
 
 type ChunkKey = (String, String, i64, String, i64, [u8; 16], i64);
 
@@ -66,6 +66,10 @@ impl Store for MemoryStore {
 
     async fn heartbeat(&self, _: &AgentRow) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn expire(&self, _: UnixMicros) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     async fn days(&self, car: &str) -> Result<Vec<i32>, StoreError> {
@@ -225,4 +229,13 @@ pub(super) async fn write(store: &dyn Store, chunks: &[Chunk]) {
     for chunk in chunks {
         store.write(&chunk.rows()).await.unwrap();
     }
+}
+
+/// Runs `test` on a store in memory and on SQLite.
+pub(super) async fn on_each(test: impl AsyncFn(&dyn Store)) {
+    test(&MemoryStore::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = StoreUrl::Sqlite { path: folder.path().join("pitwire.db") };
+    let store = connect(&Config { url, ..Config::default() }).await.unwrap();
+    test(&*store).await;
 }
