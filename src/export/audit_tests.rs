@@ -31,7 +31,7 @@ async fn audited(manifest: &str, chunks: &[Chunk]) -> AuditReport {
     .await;
     let mut reports = reports.into_inner().unwrap();
     let last = reports.pop().unwrap();
-    assert_eq!(reports, [last.clone()], "both stores give the same report");
+    assert_eq!(reports, std::slice::from_ref(&last), "both stores give the same report");
     last
 }
 
