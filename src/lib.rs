@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod decode;
 pub mod deliver;
+pub mod export;
 pub mod gauges;
 pub mod item;
 pub mod ledger;

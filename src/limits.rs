@@ -112,3 +112,29 @@ pub const CASSANDRA_PAGE_ROWS: i32 = 200;
 /// about 200 B each.
 pub const EXTENTS_REMEMBERED_MAX: usize = 4_096;
 const _: () = assert!(EXTENTS_REMEMBERED_MAX >= 16 * DEVICES_MAX);
+
+/// Partitions that a reader asks for ahead of the one it decodes; at most 100 MB each, so fewer where
+/// they are large (see [`READ_AHEAD_BYTES_MAX`]).
+pub const READ_AHEAD_MAX: usize = 4;
+/// Bytes that reading ahead aims to stay below, judged by the last partition's size.
+pub const READ_AHEAD_BYTES_MAX: usize = 64 * MIB;
+/// Samples that a reader decodes at once: 16 MiB at 32 B each, twice that while they are sorted.
+pub const READ_BLOCK_SAMPLES: usize = 512 * 1024;
+/// Attempts at one read of a store that is not reachable, over about 4 s of waiting.
+pub const READ_ATTEMPTS_MAX: u32 = 4;
+/// The longest bucket, µs (`chunk::bucket_length_us`). A reader counts on it and not on the length in an
+/// extent: two runs that share a bucket's start share that row.
+pub const BUCKET_US_MAX: i64 = 60_000_000;
+/// A boot with a clock mapping may have been placed by another one that was overwritten since, µs off by
+/// this at most: gateways differ by their transport's delay.
+pub const PLACEMENT_SLACK_US: i64 = 10_000_000;
+/// Faults that a reader describes; the rest are counted.
+pub const READ_FAULTS_LISTED_MAX: usize = 20;
+/// Blocks between a reader and the thread that writes them: each at most 2 × 16 MiB.
+pub const EXPORT_BLOCKS_MAX: usize = 2;
+/// Rows of one Parquet row group: 36 MiB of columns while it is gathered.
+pub const PARQUET_GROUP_ROWS_MAX: usize = 1_000_000;
+/// Bytes of one line of a manifest; a slot's line has about 200.
+pub const MANIFEST_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Channels that are named as not in the manifest; the rest are counted.
+pub const UNLISTED_NAMED_MAX: usize = 1_000;

@@ -1,0 +1,330 @@
+//! Chunk rows in any order to samples in order, each once: the pure half of the reader.
+//!
+//! Rows wait undecoded, by the earliest UTC that a sample of theirs can have. [`Merge::next_block`] decodes
+//! them from the front, a bounded number of samples at a time, and hands out what nothing still waiting can
+//! precede. Copies of a sample have the same UTC (see `mapping`), so they always meet in one block.
+//!
+//! In a block samples are ordered by (UTC, device, channel, boot, device time), and blocks follow each
+//! other in time. Equal identity and value: one sample, flags or-ed. Equal identity and another value: all
+//! are kept, each with [`Quality::CONFLICT`].
+//!
+//! Deliberately absent: I/O, and "derived keeps the latest", as no derived channel exists yet.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashMap};
+use std::fmt::Write;
+use std::sync::Arc;
+
+use super::mapping::{BootClock, Clocks};
+use crate::chunk::codec::{self, Decoded};
+use crate::limits::{READ_BLOCK_SAMPLES, READ_FAULTS_LISTED_MAX};
+use crate::row::{ChannelRow, ChunkRow};
+use crate::sample::{Name, Quality};
+
+/// A sample as a reader sees it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ReadSample {
+    /// UTC µs by the best mapping known.
+    pub t_us: i64,
+    /// Device time, µs.
+    pub d_us: i64,
+    /// The physical value.
+    pub value: f64,
+    /// Index into [`Block::series`].
+    pub series: u32,
+    /// Its flags.
+    pub quality: Quality,
+}
+
+/// (UTC µs from which it holds, unit), ascending, at least one.
+type Units = Arc<[(i64, Name)]>;
+
+/// One channel of one device's boot.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// The device.
+    pub device: Name,
+    /// Its start.
+    pub boot: i64,
+    /// The channel.
+    pub channel: Name,
+    units: Units,
+    clock: Arc<BootClock>,
+}
+
+impl Series {
+    /// The unit at `t_us`, empty if unknown. Before the first description that one counts.
+    #[must_use]
+    pub fn unit(&self, t_us: i64) -> &Name {
+        let after = self.units.partition_point(|&(since, _)| since <= t_us);
+        &self.units[after.saturating_sub(1)].1
+    }
+
+    /// The unit that never changes, if that is so.
+    #[must_use]
+    pub fn only_unit(&self) -> Option<&Name> {
+        match &*self.units {
+            [(_, unit)] => Some(unit),
+            _ => None,
+        }
+    }
+}
+
+/// Samples in order.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// What [`ReadSample::series`] points into; later blocks only append to it.
+    pub series: Arc<Vec<Series>>,
+    /// The samples.
+    pub samples: Vec<ReadSample>,
+}
+
+/// What a reader met.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadCounts {
+    /// Rows read.
+    pub rows: u64,
+    /// Samples handed out.
+    pub samples: u64,
+    /// Copies of samples that were dropped because an equal one was kept.
+    pub duplicates: u64,
+    /// Samples flagged because another value exists for their identity.
+    pub conflicts: u64,
+    /// Rows whose data could not be read.
+    pub damaged: u64,
+    /// Samples that came after their place in the order: their row was placed by a mapping that `clocks`
+    /// does not hold.
+    pub late: u64,
+    /// The first faults in words.
+    pub faults: Vec<String>,
+}
+
+/// A row that waits, without its names.
+struct Held {
+    earliest_us: i64,
+    series: u32,
+    d0: i64,
+    t0: i64,
+    seq: i64,
+    n: i32,
+    codec: i8,
+    data: Vec<u8>,
+}
+
+impl Ord for Held {
+    /// The heap's greatest is the earliest row.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.earliest_us.cmp(&self.earliest_us)
+    }
+}
+impl PartialOrd for Held {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+impl Eq for Held {}
+
+/// Rows in, ordered blocks out.
+pub(super) struct Merge {
+    clocks: Clocks,
+    units: HashMap<(Name, Name), Units>,
+    from_us: Option<i64>,
+    to_us: Option<i64>,
+    series: Arc<Vec<Series>>,
+    index: HashMap<String, u32>,
+    /// Place of each series in the order of output; of the same length as `series` or out of date.
+    ranks: Vec<u32>,
+    held: BinaryHeap<Held>,
+    /// Decoded, not yet final.
+    open: Vec<ReadSample>,
+    handed_out_until: i64,
+    block_samples: usize,
+    key: String,
+    pub(super) counts: ReadCounts,
+}
+
+impl Merge {
+    pub(super) fn new(clocks: Clocks, channels: &[ChannelRow], from_us: Option<i64>, to_us: Option<i64>) -> Self {
+        let mut units: HashMap<(Name, Name), Vec<(i64, Name)>> = HashMap::new();
+        for row in channels {
+            let of = units.entry((row.device.as_str().into(), row.channel.as_str().into())).or_default();
+            of.push((row.since, row.unit.as_str().into()));
+        }
+        let sorted = |(key, mut of): (_, Vec<(i64, Name)>)| {
+            of.sort();
+            of.dedup_by(|later, earlier| later.1 == earlier.1);
+            (key, of.into())
+        };
+        Self {
+            clocks,
+            units: units.into_iter().map(sorted).collect(),
+            from_us,
+            to_us,
+            series: Arc::default(),
+            index: HashMap::new(),
+            ranks: Vec::new(),
+            held: BinaryHeap::new(),
+            open: Vec::new(),
+            handed_out_until: i64::MIN,
+            block_samples: READ_BLOCK_SAMPLES,
+            key: String::new(),
+            counts: ReadCounts::default(),
+        }
+    }
+
+    /// Decodes at most about `samples` at a time.
+    #[cfg(test)]
+    pub(super) fn with_block_samples(mut self, samples: usize) -> Self {
+        self.block_samples = samples;
+        self
+    }
+
+    /// Takes one row in.
+    pub(super) fn add(&mut self, row: ChunkRow) {
+        self.counts.rows += 1;
+        let series = self.intern(&row);
+        let d1 = row.d0.saturating_add(row.t1.saturating_sub(row.t0).max(0));
+        let earliest_us = self.series[series as usize].clock.earliest(row.d0, d1);
+        if self.to_us.is_some_and(|to| earliest_us >= to) {
+            return;
+        }
+        let ChunkRow { d0, t0, seq, n, codec, data, .. } = row;
+        self.held.push(Held { earliest_us, series, d0, t0, seq, n, codec, data });
+    }
+
+    fn intern(&mut self, row: &ChunkRow) -> u32 {
+        self.key.clear();
+        let wrote = write!(self.key, "{}\0{}\0{}", row.device, row.boot, row.channel);
+        debug_assert!(wrote.is_ok(), "writing into a String cannot fail");
+        if let Some(&index) = self.index.get(&self.key) {
+            return index;
+        }
+        let (device, channel): (Name, Name) = (row.device.as_str().into(), row.channel.as_str().into());
+        let clock = self.clocks.boot(&device, row.boot, row.d0, row.t0);
+        let key = (device, channel);
+        let units = self.units.get(&key).cloned().unwrap_or_else(|| Arc::new([(i64::MIN, "".into())]));
+        let (device, channel) = key;
+        let index = u32::try_from(self.series.len()).expect("far fewer than 2^32 channels fit into memory");
+        Arc::make_mut(&mut self.series).push(Series { device, boot: row.boot, channel, units, clock });
+        self.index.insert(self.key.clone(), index);
+        index
+    }
+
+    /// The next samples in order, given that rows still to be added hold none before `horizon_us` (none
+    /// at all if that is absent). `None`: add rows or raise the horizon.
+    pub(super) fn next_block(&mut self, horizon_us: Option<i64>) -> Option<Block> {
+        loop {
+            let before_horizon = |at: i64| horizon_us.is_none_or(|horizon| at < horizon);
+            let room = self.open.len().saturating_add(self.block_samples);
+            let mut decoded = false;
+            while self.open.len() < room && self.held.peek().is_some_and(|held| before_horizon(held.earliest_us)) {
+                let Some(held) = self.held.pop() else { break };
+                self.decode(&held);
+                decoded = true;
+            }
+            let until = match (self.held.peek(), horizon_us) {
+                (Some(held), Some(horizon)) => Some(held.earliest_us.min(horizon)),
+                (Some(held), None) => Some(held.earliest_us),
+                (None, horizon) => horizon,
+            };
+            let mut samples: Vec<ReadSample> =
+                self.open.extract_if(.., |sample| until.is_none_or(|until| sample.t_us < until)).collect();
+            self.handed_out_until = self.handed_out_until.max(until.unwrap_or(i64::MAX));
+            if !samples.is_empty() {
+                self.sort(&mut samples);
+                self.dedup(&mut samples);
+                self.counts.samples += samples.len() as u64;
+                return Some(Block { series: Arc::clone(&self.series), samples });
+            }
+            if !decoded {
+                return None;
+            }
+        }
+    }
+
+    fn decode(&mut self, held: &Held) {
+        match codec::decode(held.d0, &held.data, held.codec, held.n) {
+            Ok(decoded) => self.open_samples(held.series, &decoded),
+            Err(error) => {
+                let Series { device, boot, channel, .. } = &self.series[held.series as usize];
+                let fault = format!(
+                    "row of device {device}, boot {boot}, channel {channel}, t0 {}, seq {}: {error}",
+                    held.t0, held.seq
+                );
+                self.counts.damaged += 1;
+                if self.counts.faults.len() < READ_FAULTS_LISTED_MAX {
+                    self.counts.faults.push(fault);
+                }
+            }
+        }
+    }
+
+    fn open_samples(&mut self, series: u32, decoded: &Decoded) {
+        let clock = Arc::clone(&self.series[series as usize].clock);
+        let qualities = decoded.flags.iter(decoded.times.len());
+        let mut late = 0;
+        for (index, (&d_us, quality)) in decoded.times.iter().zip(qualities).enumerate() {
+            let t_us = clock.utc(d_us);
+            if self.from_us.is_some_and(|from| t_us < from) || self.to_us.is_some_and(|to| t_us >= to) {
+                continue;
+            }
+            late += u64::from(t_us < self.handed_out_until);
+            let value = decoded.scaling.physical(decoded.values.raw(index));
+            self.open.push(ReadSample { t_us, d_us, value, series, quality: clock.quality(quality) });
+        }
+        self.counts.late += late;
+    }
+
+    fn sort(&mut self, samples: &mut [ReadSample]) {
+        if self.ranks.len() != self.series.len() {
+            let mut order: Vec<u32> = (0u32..).take(self.series.len()).collect();
+            let name = |&index: &u32| {
+                let series = &self.series[index as usize];
+                (&*series.device, &*series.channel, series.boot)
+            };
+            order.sort_by(|a, b| name(a).cmp(&name(b)));
+            self.ranks = vec![0; order.len()];
+            for (rank, &index) in (0u32..).zip(&order) {
+                self.ranks[index as usize] = rank;
+            }
+        }
+        // Stable: rows are runs that are in order already, which this sort makes use of.
+        let ranks = &self.ranks;
+        let key = |s: &ReadSample| (s.t_us, ranks[s.series as usize], s.d_us, s.value.to_bits());
+        samples.sort_by_key(key);
+    }
+
+    /// Equal samples are neighbours here, and so are different values of one identity.
+    fn dedup(&mut self, samples: &mut Vec<ReadSample>) {
+        let before = samples.len();
+        let mut kept = 0;
+        // Where the samples of the current identity start among those kept.
+        let mut start = 0;
+        for index in 0..samples.len() {
+            let sample = samples[index];
+            if kept > 0 {
+                let last = &mut samples[kept - 1];
+                if (last.series, last.d_us) != (sample.series, sample.d_us) {
+                    start = kept;
+                } else if last.value.to_bits() == sample.value.to_bits() {
+                    last.quality = last.quality.with(sample.quality);
+                    continue;
+                }
+            }
+            samples[kept] = sample;
+            kept += 1;
+            if kept - start > 1 {
+                let conflicting = if kept - start == 2 { start..kept } else { kept - 1..kept };
+                self.counts.conflicts += conflicting.len() as u64;
+                samples[conflicting].iter_mut().for_each(|s| s.quality = s.quality.with(Quality::CONFLICT));
+            }
+        }
+        samples.truncate(kept);
+        self.counts.duplicates += (before - kept) as u64;
+    }
+}

@@ -1,0 +1,174 @@
+//! Which partitions a read needs, in which order, and how each is asked for.
+//!
+//! A sample placed at UTC t lies in a bucket that starts at or before t, whatever the buckets' lengths. A
+//! better mapping may move it by its device's [`Shift`](super::mapping::Shift); so a partition is taken
+//! where it starts minus the shift back, and once all partitions before some time are read, every sample
+//! before that time is known. What a gateway placed before its clock was set (a time before the program
+//! was built) is read whatever the range, as the correction may have replaced the mapping it was placed by.
+//!
+//! Bounded: 32 bytes for each partition, so 3 MB for ten devices over a week of minutes.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use wildmatch::WildMatch;
+
+use super::mapping::Clocks;
+use crate::clock::EARLIEST_PLAUSIBLE;
+use crate::limits::{BUCKET_US_MAX, CHUNK_SPAN_US};
+use crate::row::{ChannelRow, ExtentRow, LAYOUT_CHUNKS, day_of};
+use crate::sample::Name;
+
+/// Which samples to read.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// From this UTC on, µs; from the first sample if absent.
+    pub from_us: Option<i64>,
+    /// Before this UTC, µs; to the last sample if absent.
+    pub to_us: Option<i64>,
+    /// Only these channels.
+    pub channels: ChannelFilter,
+}
+
+/// Patterns of channel names: `*` for any text, `?` for one character. One of them has to match.
+#[derive(Debug, Clone, Default)]
+pub struct ChannelFilter {
+    /// Empty: every channel.
+    patterns: Vec<WildMatch>,
+}
+
+impl ChannelFilter {
+    /// From patterns, each of which may be several with commas between. None at all means every channel.
+    #[must_use]
+    pub fn new<T: AsRef<str>>(patterns: impl IntoIterator<Item = T>) -> Self {
+        let mut all = Vec::new();
+        for text in patterns {
+            let parts = text.as_ref().split(',').map(str::trim).filter(|part| !part.is_empty());
+            all.extend(parts.map(WildMatch::new));
+        }
+        if all.iter().any(|pattern| pattern.pattern_chars().iter().all(|&c| c == '*')) {
+            all.clear();
+        }
+        Self { patterns: all }
+    }
+
+    /// Whether every channel matches.
+    #[must_use]
+    pub fn takes_all(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// Whether `channel` matches.
+    #[must_use]
+    pub fn takes(&self, channel: &str) -> bool {
+        self.takes_all() || self.patterns.iter().any(|pattern| pattern.matches(channel))
+    }
+}
+
+/// One partition to read.
+#[derive(Debug, Clone)]
+pub(super) struct Partition {
+    pub(super) device: Name,
+    pub(super) bucket: i64,
+    /// No sample in it is placed before this by the best mapping, UTC µs.
+    pub(super) first_us: i64,
+}
+
+/// The days whose partitions may hold samples between `from_us` and `to_us`.
+pub(super) fn needs_day(day: i32, query: &Query, clocks: &Clocks) -> bool {
+    let shift = clocks.widest_shift();
+    let since = |from: i64| day_of(from.saturating_sub(shift.ahead_us).saturating_sub(BUCKET_US_MAX + CHUNK_SPAN_US));
+    let until = |to: i64| day_of(to.saturating_add(shift.back_us));
+    let misplaced = clocks.maps(None) && day <= day_of(EARLIEST_PLAUSIBLE.0);
+    query.from_us.is_none_or(|from| day >= since(from) || misplaced) && query.to_us.is_none_or(|to| day <= until(to))
+}
+
+/// The partitions needed, in the order in which to read them.
+pub(super) fn partitions(extents: Vec<ExtentRow>, query: &Query, clocks: &Clocks) -> VecDeque<Partition> {
+    let mut names: BTreeSet<Name> = BTreeSet::new();
+    let mut found: Vec<(Name, i64)> = Vec::with_capacity(extents.len());
+    for extent in extents.into_iter().filter(|extent| extent.layout == LAYOUT_CHUNKS) {
+        let name = names.get(&*extent.device).cloned().unwrap_or_else(|| extent.device.into());
+        names.insert(Arc::clone(&name));
+        found.push((name, extent.bucket));
+    }
+    let mut needed: Vec<Partition> = Vec::with_capacity(found.len());
+    for (device, bucket) in found {
+        let shift = clocks.shift(&device);
+        let first_us = bucket.saturating_sub(shift.back_us);
+        // A chunk's span more, as it is only the chunk's start that has to lie in the bucket.
+        let end_us = bucket.saturating_add(BUCKET_US_MAX + CHUNK_SPAN_US).saturating_add(shift.ahead_us);
+        let misplaced = bucket < EARLIEST_PLAUSIBLE.0 && clocks.maps(Some(&device));
+        if query.from_us.is_none_or(|from| end_us > from || misplaced) && query.to_us.is_none_or(|to| first_us < to) {
+            needed.push(Partition { device, bucket, first_us });
+        }
+    }
+    let key = |p: &Partition| (p.first_us, p.bucket);
+    needed.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.device.cmp(&b.device)));
+    needed.dedup_by(|a, b| (a.bucket, &a.device) == (b.bucket, &b.device));
+    needed.into()
+}
+
+/// How to ask a device's partitions for what `filter` takes: whole (`None`), or channel by channel.
+///
+/// Channel by channel where that is at most a quarter of what the device described: each question has its
+/// cost. A device that described nothing is read whole, or its channels would be overlooked.
+pub(super) fn channels_of(device: &str, filter: &ChannelFilter, rows: &[ChannelRow]) -> Option<Arc<[String]>> {
+    if filter.takes_all() {
+        return None;
+    }
+    let mut all: Vec<&str> = rows.iter().filter(|row| row.device == device).map(|row| row.channel.as_str()).collect();
+    all.sort_unstable();
+    all.dedup();
+    let taken: Vec<String> = all.iter().filter(|name| filter.takes(name)).map(|&name| name.to_owned()).collect();
+    (taken.len() * 4 <= all.len() && !all.is_empty()).then(|| taken.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_match_by_patterns_with_commas_or_repeated() {
+        let filter = ChannelFilter::new(["engine.*, gps.?", "lap"]);
+        let taken = |name: &str| filter.takes(name);
+        assert!(taken("engine.rpm") && taken("gps.x") && taken("lap"));
+        assert!(!taken("gps.xy") && !taken("speed"));
+        assert!(ChannelFilter::new([""; 0]).takes_all());
+        assert!(ChannelFilter::new(["a", "*"]).takes_all());
+    }
+
+    fn extent(device: &str, bucket: i64, length_us: i64) -> ExtentRow {
+        ExtentRow {
+            car: "44".into(),
+            day: day_of(bucket),
+            layout: LAYOUT_CHUNKS.into(),
+            device: device.into(),
+            channel: String::new(),
+            bucket,
+            length_us,
+        }
+    }
+
+    #[test]
+    fn partitions_come_by_start_once_and_only_where_the_time_asked_for_may_lie() {
+        const S: i64 = 1_000_000;
+        let made = [("b", 60, 60), ("a", 0, 30), ("a", 60, 60), ("a", 60, 30)];
+        let extents = made.map(|(device, bucket, length)| extent(device, bucket * S, length * S));
+        let order = |from_us, to_us| {
+            let query = Query { from_us, to_us, ..Query::default() };
+            let order = partitions(extents.to_vec(), &query, &Clocks::default());
+            order.iter().map(|p| format!("{}{}", p.device, p.bucket / S)).collect::<Vec<_>>()
+        };
+        assert_eq!(order(None, None), ["a0", "a60", "b60"]);
+        assert_eq!(order(Some(61 * S - 1), None), ["a0", "a60", "b60"], "a bucket may have 60 s, a chunk 1 s");
+        assert_eq!(order(Some(61 * S), None), ["a60", "b60"]);
+        assert_eq!(order(None, Some(60 * S)), ["a0"]);
+    }
+
+    #[test]
+    fn other_layouts_are_left_to_others() {
+        let rows = ExtentRow { layout: "rows".into(), ..extent("a", 0, 60) };
+        assert!(partitions(vec![rows], &Query::default(), &Clocks::default()).is_empty());
+    }
+}

@@ -1,0 +1,137 @@
+use std::fs;
+
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use ::parquet::record::RowAccessor;
+
+use super::testing::{Chunk, MemoryStore, channel_row, chunk, write};
+use super::*;
+use crate::row::Rows;
+
+const T: i64 = 1_777_644_180_000_000;
+
+async fn store() -> Arc<dyn Store> {
+    let store = MemoryStore::default();
+    let mut first = chunk(&[(T, 0.1), (T + 1, f64::NAN), (T + 2, -1e300), (T + 1_000_000, f64::INFINITY)]);
+    first.samples[0].2 = 1;
+    let odd = Chunk { device: "a \"b\", c", channel: "x,y", boot: 7, ..chunk(&[(T + 1, 3.0)]) };
+    write(&store, &[first, odd]).await;
+    store.write(&Rows { channels: vec![channel_row("ecu", "rpm", "1/min")], ..Rows::default() }).await.unwrap();
+    Arc::new(store)
+}
+
+fn options(format: Format, output: PathBuf) -> ExportOptions {
+    ExportOptions {
+        car: "44".into(),
+        channels: vec![],
+        from: None,
+        to: None,
+        format,
+        output: Some(output),
+        progress: true,
+    }
+}
+
+async fn exported(format: Format) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out");
+    let summary = export(store().await, &options(format, path.clone()), CancellationToken::new()).await.unwrap();
+    assert!(summary.is_complete());
+    assert_eq!((summary.counts.samples, summary.partitions), (5, 2));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the file itself");
+    fs::read(path).unwrap()
+}
+
+#[tokio::test]
+async fn csv_has_each_sample_in_order_and_quotes_what_needs_it() {
+    let text = String::from_utf8(exported(Format::Csv).await).unwrap();
+    let expected = r#"time,t_us,car,device,channel,value,unit,quality
+2026-05-01T14:03:00.000000Z,1777644180000000,44,ecu,rpm,0.1,1/min,1
+2026-05-01T14:03:00.000001Z,1777644180000001,44,"a ""b"", c","x,y",3.0,,0
+2026-05-01T14:03:00.000001Z,1777644180000001,44,ecu,rpm,NaN,1/min,0
+2026-05-01T14:03:00.000002Z,1777644180000002,44,ecu,rpm,-1e300,1/min,0
+2026-05-01T14:03:01.000000Z,1777644181000000,44,ecu,rpm,inf,1/min,0
+"#;
+    assert_eq!(text, expected);
+}
+
+#[tokio::test]
+async fn json_lines_read_back_and_what_is_no_number_is_null() {
+    let text = String::from_utf8(exported(Format::Jsonl).await).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 5);
+    let first = r#"{"time":"2026-05-01T14:03:00.000000Z","t_us":1777644180000000,"car":"44","device":"ecu","channel":"rpm","value":0.1,"unit":"1/min","quality":1}"#;
+    assert_eq!(text.lines().next(), Some(first));
+    assert_eq!(lines[1]["device"], "a \"b\", c");
+    assert!(lines[2]["value"].is_null() && lines[4]["value"].is_null());
+    assert_eq!(lines[3]["value"].as_f64(), Some(-1e300));
+}
+
+#[tokio::test]
+async fn parquet_reads_back_with_its_schema_and_version() {
+    let file = SerializedFileReader::new(bytes::Bytes::from(exported(Format::Parquet).await)).unwrap();
+    let metadata = file.metadata().file_metadata();
+    let version = metadata.key_value_metadata().unwrap().iter().find(|pair| pair.key == PARQUET_SCHEMA_KEY);
+    assert_eq!(version.unwrap().value.as_deref(), Some("1"));
+    let names: Vec<&str> = metadata.schema_descr().columns().iter().map(|column| column.name()).collect();
+    assert_eq!(names, ["t_us", "car", "device", "boot", "d_us", "channel", "unit", "value", "quality"]);
+    let rows: Vec<_> = file.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+    let row = |row: &::parquet::record::Row| {
+        let text = |at| row.get_string(at).unwrap().clone();
+        let quality = row.get_int(8).unwrap();
+        (row.get_timestamp_micros(0).unwrap(), text(2), row.get_long(3).unwrap(), text(5), text(6), quality)
+    };
+    assert_eq!(rows.len(), 5);
+    assert_eq!(row(&rows[0]), (T, "ecu".into(), 1, "rpm".into(), "1/min".into(), 1));
+    assert_eq!(row(&rows[1]), (T + 1, "a \"b\", c".into(), 7, "x,y".into(), String::new(), 0));
+    assert_eq!(rows[3].get_double(7).unwrap(), -1e300);
+    assert!(rows[2].get_double(7).unwrap().is_nan());
+    assert_eq!(rows[3].get_long(4).unwrap(), T + 2);
+}
+
+#[tokio::test]
+async fn parquet_closes_a_row_group_when_it_is_full() {
+    let store = store().await;
+    let mut sink = parquet::ParquetSink::new(Vec::new(), "44").unwrap().with_group_rows(2);
+    let mut reading = Reader::new(&*store, "44").read(&Query::default()).await.unwrap();
+    while let Some(block) = reading.next().await.unwrap() {
+        sink::Sink::write(&mut sink, block).unwrap();
+    }
+    let bytes = sink::Sink::finish(Box::new(sink)).unwrap();
+    let file = SerializedFileReader::new(bytes::Bytes::from(bytes)).unwrap();
+    let rows: Vec<i64> = file.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
+    assert_eq!(rows, [2, 2, 1]);
+    let times = file.get_row_iter(None).unwrap().map(|row| row.unwrap().get_timestamp_micros(0).unwrap() - T);
+    assert_eq!(times.collect::<Vec<_>>(), [0, 1, 1, 2, 1_000_000]);
+}
+
+#[tokio::test]
+async fn an_interrupted_export_leaves_nothing_behind_and_an_older_file_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.csv");
+    fs::write(&path, "older").unwrap();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let options = options(Format::Csv, path.clone());
+    let failed = export(store().await, &options, stop).await.unwrap_err();
+    assert!(matches!(failed, ExportError::Interrupted));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "older");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_and_a_range_without_time_are_named() {
+    let missing = options(Format::Csv, "/nowhere/at/all/x.csv".into());
+    let error = export(store().await, &missing, CancellationToken::new()).await.unwrap_err();
+    assert!(error.to_string().starts_with("write /nowhere/at/all/x.csv: "), "{error}");
+    let empty = ExportOptions { from: Some(UnixMicros(5)), to: Some(UnixMicros(5)), ..missing };
+    let error = export(store().await, &empty, CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, ExportError::EmptyRange));
+}
+
+#[test]
+fn formats_have_the_names_of_the_command_line() {
+    for format in [Format::Csv, Format::Jsonl, Format::Parquet] {
+        assert_eq!(format.to_string().parse(), Ok(format));
+    }
+    assert!("xml".parse::<Format>().unwrap_err().contains("csv, jsonl or parquet"));
+}
