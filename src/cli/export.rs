@@ -1,6 +1,75 @@
-use super::Outcome;
+//! `pitwire export`
+
+use std::path::PathBuf;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, Outcome, say, store_config, told_to_stop};
+use crate::clock::{Clock, SystemClock};
+use crate::export::{ExportOptions, Format, export, parse_time};
+use crate::sample::UnixMicros;
+use crate::store;
+
 #[derive(clap::Args)]
-pub(super) struct Arguments {}
-pub(super) async fn run(_: Arguments) -> Outcome {
-    Ok(())
+#[command(after_help = "\
+Examples:
+  pitwire export --store sqlite:///tmp/p.db --car 44 --format csv --channel 'engine.*' | head
+  pitwire export --store cassandra://127.0.0.1:9042/pitwire --car 44 --from -10m --format parquet -o last10.parquet")]
+pub(super) struct Arguments {
+    /// cassandra://host:port[,host:port]/keyspace or sqlite:///path
+    #[arg(long)]
+    store: String,
+    /// The car.
+    #[arg(long)]
+    car: String,
+    /// Which channels, with * and ?; may be repeated, or separated by commas. All if absent.
+    #[arg(long)]
+    channel: Vec<String>,
+    /// From this time on: 2026-11-21T14:03:00Z, µs since 1970, or -10m.
+    #[arg(long, allow_hyphen_values = true)]
+    from: Option<String>,
+    /// Before this time.
+    #[arg(long, allow_hyphen_values = true)]
+    to: Option<String>,
+    /// csv, jsonl or parquet.
+    #[arg(long)]
+    format: Format,
+    /// To this file instead of stdout; it appears when it is complete.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Outcome {
+    let Arguments { store, car, channel, from, to, format, output } = arguments;
+    let store = store_config(&store)?;
+    let now = SystemClock.now_utc();
+    let time = |flag: &str, text: Option<String>| -> Result<Option<UnixMicros>, Failure> {
+        let parsed = text.map(|text| parse_time(&text, now)).transpose();
+        parsed.map_err(|error| Failure::usage(format!("{flag}: {error}")))
+    };
+    let (from, to) = (time("--from", from)?, time("--to", to)?);
+    let options = ExportOptions { car, channels: channel, from, to, format, output, progress: true };
+    let stop = CancellationToken::new();
+    let store = store::connect_to_read(&store).await.map_err(Failure::failed)?;
+    let told = stop.clone();
+    tokio::spawn(async move {
+        if told_to_stop().await.is_ok() {
+            told.cancel();
+        }
+    });
+    let summary = match export(store, &options, stop).await {
+        Err(error) if error.is_closed_pipe() => return Ok(()),
+        other => other.map_err(Failure::failed)?,
+    };
+    if summary.partitions == 0 {
+        say(&format!("pitwire: the store holds nothing of car {} in this time", options.car));
+    }
+    for fault in &summary.counts.faults {
+        say(&format!("pitwire: {fault}"));
+    }
+    if summary.is_complete() {
+        Ok(())
+    } else {
+        Err(Failure::failed(format!("{} rows are damaged and were left out", summary.counts.damaged)))
+    }
 }

@@ -82,7 +82,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    log();
+    // The demo speaks for itself.
+    log(if matches!(arguments.command, Command::Demo(_)) { "warn" } else { "info" });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return end(Err(Failure::failed(format!("start the runtime: {error}")))),
@@ -125,11 +126,11 @@ pub(crate) fn print(line: &str) -> Outcome {
 }
 
 /// Logs to stderr. The driver repeats each lost connection every second; delivery says it once.
-fn log() {
-    let filter = std::env::var("PITWIRE_LOG").unwrap_or_else(|_| "info".into());
+fn log(level: &str) {
+    let filter = std::env::var("PITWIRE_LOG").unwrap_or_else(|_| level.into());
     let filter = EnvFilter::try_new(format!("scylla=off,{filter}")).unwrap_or_else(|error| {
-        say(&format!("pitwire: PITWIRE_LOG: {error}; logging at info"));
-        EnvFilter::new("scylla=off,info")
+        say(&format!("pitwire: PITWIRE_LOG: {error}; logging at {level}"));
+        EnvFilter::new(format!("scylla=off,{level}"))
     });
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);

@@ -92,6 +92,26 @@ const fn default_keep_alive() -> Duration {
 }
 
 impl MqttConfig {
+    /// Wire frames from `url`, everything else as documented.
+    #[must_use]
+    pub fn new(name: &str, url: &str, topics: &[String]) -> Self {
+        Self {
+            name: name.into(),
+            url: url.into(),
+            topics: topics.to_vec(),
+            format: FormatName::Wire,
+            car: None,
+            device_prefix: String::new(),
+            client_id: None,
+            receive_maximum: default_receive_maximum(),
+            session_expiry: default_session_expiry(),
+            keep_alive: default_keep_alive(),
+            user: None,
+            password_file: None,
+            tls: None,
+        }
+    }
+
     /// Host, port, and whether TLS is asked for.
     ///
     /// # Errors
