@@ -99,8 +99,9 @@ pub const LOG_LINES_PER_SECOND_MAX: u32 = 5;
 
 /// Connections that read the embedded store at once; each has a page cache of 2 MiB.
 pub const SQLITE_READERS_MAX: usize = 4;
-/// Buckets that one call deletes from the embedded store: 64 × 11 k rows of `wide` take some seconds.
-pub const SQLITE_EXPIRED_BUCKETS_MAX: usize = 8;
+/// Rows that one call deletes from the embedded store, about: at some 20 µs each they hold up writing for
+/// 0.1 s, a tenth of D.
+pub const SQLITE_EXPIRED_ROWS_MAX: usize = 5_000;
 /// Statements of one batch: Cassandra counts them in 16 bits.
 pub const CASSANDRA_BATCH_STATEMENTS_MAX: usize = 65_535;
 /// Bytes of one batch: half of the 16 MiB that a mutation and a frame may have.

@@ -25,7 +25,7 @@ pub(crate) struct Place {
 }
 
 enum Backend {
-    Sqlite(TempDir),
+    Sqlite(#[expect(dead_code, reason = "held: dropping it removes the directory")] TempDir),
     Cassandra(Box<Session>),
 }
 

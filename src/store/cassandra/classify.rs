@@ -23,7 +23,7 @@ pub(super) enum Class {
     Suspect,
 }
 
-pub(super) const LOGIN: &str = "correct store.user and the password file";
+const LOGIN: &str = "set store.user and store.password_file to what the server accepts";
 const PERMISSION: &str = "grant the user SELECT and MODIFY on the keyspace (and CREATE for `pitwire schema apply`)";
 const SERVER: &str = "correct [store] or the server's settings";
 const VERSION: &str = "use Cassandra 4.0 or newer";

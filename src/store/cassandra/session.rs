@@ -15,10 +15,11 @@ use crate::store::{Compression, Config, Node, StoreError};
 
 /// One connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// All of them: three nodes that do not answer, their names, and the cluster's description.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(15);
-/// A peer that is gone is noticed after this twice.
-const KEEPALIVE: Duration = Duration::from_secs(5);
+/// A connection that is silent for so long is asked whether it lives, and given up after the timeout.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The whole attempt: two nodes that accept and then say nothing (5 + 3 s each), and one that answers.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 /// The driver's own queries.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often the nodes are asked whether they agree, after a change of the schema.
@@ -43,8 +44,8 @@ pub(super) async fn open(nodes: &[Node], keyspace: &str, config: &Config, target
         .connection_timeout(CONNECT_TIMEOUT)
         .hostname_resolution_timeout(Some(CONNECT_TIMEOUT))
         .metadata_request_serverside_timeout(METADATA_TIMEOUT)
-        .keepalive_interval(KEEPALIVE)
-        .keepalive_timeout(KEEPALIVE)
+        .keepalive_interval(KEEPALIVE_INTERVAL)
+        .keepalive_timeout(KEEPALIVE_TIMEOUT)
         .pool_size(PoolSize::PerHost(CONNECTIONS_PER_HOST))
         // For routing the driver needs our keyspace's replication, not every table of the cluster.
         .keyspaces_to_fetch([keyspace])

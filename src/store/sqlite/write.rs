@@ -1,9 +1,9 @@
 //! Rows into the file.
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ToSql, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, params};
 
-use crate::limits::SQLITE_EXPIRED_BUCKETS_MAX;
+use crate::limits::SQLITE_EXPIRED_ROWS_MAX;
 use crate::row::{AgentRow, Rows, day_of};
 use crate::store::schema;
 
@@ -104,43 +104,59 @@ fn insert(transaction: &Transaction<'_>, table: &str, values: &[&dyn ToSql]) -> 
 /// Car, day, layout, device, channel, bucket.
 type ExtentKey = (String, i32, String, String, String, i64);
 
-/// Deletes up to [`SQLITE_EXPIRED_BUCKETS_MAX`] buckets that end at `before_us` or earlier, with their
-/// extents, and the events of earlier days; says how many rows went.
+/// Deletes about [`SQLITE_EXPIRED_ROWS_MAX`] rows of buckets that end at `before_us` or earlier, the extents
+/// of those that are empty then, and events of earlier days; says how many rows went.
 pub(super) fn expire(connection: &mut Connection, before_us: i64) -> Result<u64, rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let day = day_of(before_us);
-    // The days before come first in the key of each car: what is kept is not walked through.
-    let expired: Result<Vec<ExtentKey>, _> = transaction
-        .prepare_cached(&format!(
+    let mut left = SQLITE_EXPIRED_ROWS_MAX;
+    while left > 0 {
+        let Some((car, day, layout, device, channel, bucket)) = first_expired(&transaction, day, before_us)? else {
+            break;
+        };
+        let deleted = transaction
+            .prepare_cached(
+                "DELETE FROM chunks WHERE rowid IN \
+                   (SELECT rowid FROM chunks WHERE car = ?1 AND device = ?2 AND bucket = ?3 LIMIT ?4)",
+            )?
+            .execute(params![car, device, bucket, left as i64])?;
+        left -= deleted.min(left);
+        if left > 0 {
+            // Fewer than were allowed: the bucket is empty, and only now may its extent go.
+            left -= transaction
+                .prepare_cached(
+                    "DELETE FROM extents WHERE car = ?1 AND day = ?2 AND layout = ?3 AND device = ?4 \
+                     AND channel = ?5 AND bucket = ?6",
+                )?
+                .execute(params![car, day, layout, device, channel, bucket])?;
+        }
+    }
+    left -= transaction
+        .prepare_cached(
+            "DELETE FROM events WHERE (car, day, t, device, boot, sequence) IN \
+               (SELECT car, day, t, device, boot, sequence FROM events WHERE day < ?1 LIMIT ?2)",
+        )?
+        .execute(params![day, left as i64])?;
+    transaction.commit()?;
+    Ok((SQLITE_EXPIRED_ROWS_MAX - left) as u64)
+}
+
+/// An extent whose bucket ends at `before_us` or earlier.
+fn first_expired(
+    transaction: &Transaction<'_>,
+    day: i32,
+    before_us: i64,
+) -> Result<Option<ExtentKey>, rusqlite::Error> {
+    // Goes from car to car, and in each the old days come first in the key: what is kept is not walked through.
+    transaction
+        .prepare_cached(
             "WITH RECURSIVE cars(car) AS (SELECT min(car) FROM extents UNION ALL \
                SELECT (SELECT min(car) FROM extents WHERE car > cars.car) FROM cars WHERE cars.car IS NOT NULL) \
              SELECT e.car, e.day, e.layout, e.device, e.channel, e.bucket FROM cars JOIN extents e \
-               ON e.car = cars.car AND e.day <= ?1 WHERE e.bucket <= ?2 - e.length_us LIMIT {}",
-            SQLITE_EXPIRED_BUCKETS_MAX
-        ))?
-        .query_map(params![day, before_us], |row| {
+               ON e.car = cars.car AND e.day <= ?1 WHERE e.bucket <= ?2 - e.length_us LIMIT 1",
+        )?
+        .query_row(params![day, before_us], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
-        })?
-        .collect();
-    let mut deleted = 0;
-    for (car, day, layout, device, channel, bucket) in expired? {
-        deleted += transaction
-            .prepare_cached("DELETE FROM chunks WHERE car = ?1 AND device = ?2 AND bucket = ?3")?
-            .execute(params![car, device, bucket])?;
-        deleted += transaction
-            .prepare_cached(
-                "DELETE FROM extents WHERE car = ?1 AND day = ?2 AND layout = ?3 AND device = ?4 AND channel = ?5 \
-                 AND bucket = ?6",
-            )?
-            .execute(params![car, day, layout, device, channel, bucket])?;
-    }
-    deleted += transaction
-        .prepare_cached(&format!(
-            "DELETE FROM events WHERE (car, day, t, device, boot, sequence) IN \
-               (SELECT car, day, t, device, boot, sequence FROM events WHERE day < ?1 LIMIT {})",
-            SQLITE_EXPIRED_BUCKETS_MAX
-        ))?
-        .execute([day])?;
-    transaction.commit()?;
-    Ok(deleted as u64)
+        })
+        .optional()
 }
