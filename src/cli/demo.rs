@@ -24,8 +24,8 @@ use crate::store::{self, StoreUrl};
 
 /// How long the agent may take to open the port and to subscribe.
 const READY_WITHIN: Duration = Duration::from_secs(15);
-/// How long what was sent may take to be stored, once the car has stopped.
-const STORED_WITHIN: Duration = Duration::from_secs(30);
+/// Without anything arriving or being stored for so long, what is left is given up.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// The car has stopped when nothing more arrives for this long.
 const QUIET_FOR: Duration = Duration::from_millis(500);
 
@@ -210,17 +210,21 @@ async fn drive(simulator: Simulator, app: &App, began: Instant) -> Result<Summar
     Ok(summary)
 }
 
-/// Waits until what was sent has arrived and is stored.
+/// Waits until what was sent has arrived and is stored, as long as it gets on.
 async fn settle(app: &App) {
-    let until = Instant::now() + STORED_WITHIN;
-    let (mut received, mut since) = (0, Instant::now());
-    while Instant::now() < until {
+    let (mut before, mut since, mut said) = ((0, 0), Instant::now(), Instant::now());
+    loop {
         let total = app.status().ledger.total;
-        if total.received != received {
-            (received, since) = (total.received, Instant::now());
+        let (now, left) = ((total.received, total.stored), total.in_flight + total.backlog);
+        if now != before {
+            (before, since) = (now, Instant::now());
         }
-        if total.in_flight == 0 && total.backlog == 0 && since.elapsed() > QUIET_FOR {
+        if (left == 0 && since.elapsed() > QUIET_FOR) || since.elapsed() > STUCK_AFTER {
             return;
+        }
+        if said.elapsed() > Duration::from_secs(2) {
+            said = Instant::now();
+            say(&format!("{left} samples are still on their way to the store"));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -240,7 +244,11 @@ fn tell(
     let devices = summary.devices.len();
     say(&format!("the car sent {} samples in {} frames from {devices} devices", summary.samples(), summary.frames()));
     let total = &ledger.total;
-    say(&format!("the agent received {}, stored {}, spilled and lost nothing else", total.received, total.stored));
+    let dropped: u64 = total.dropped.values().sum();
+    say(&format!(
+        "the agent received {} and stored {}: {} dropped, {} duplicate, {} left in the spill",
+        total.received, total.stored, dropped, total.duplicate, total.backlog
+    ));
     say(&format!("the audit: {}", in_words(report)));
     if arguments.dir.is_some() || arguments.cassandra.is_some() {
         say(&format!("read it back: pitwire export --store {} --car {car} --format csv", store.url));
