@@ -31,7 +31,7 @@ const CHANNEL_KEY: &str = "PRIMARY KEY ((car, channel, bucket), t0, device, writ
 const COLUMNS: &str = "car, device, bucket, channel, t0, writer, seq, boot, d0, t1, at, n, v_min, v_max, v_mean, v_last, quality, codec, data";
 /// A channel's bucket: 5 rows/s × 3,600 s = 18,000 rows, far below what a partition may hold.
 pub(crate) const CHANNEL_BUCKET_US: i64 = 3_600_000_000;
-/// Statements in flight where each row is one: more than this did not make it faster.
+/// Statements in flight where each row is one: chosen so that nobody waits for an answer, not tuned.
 const STATEMENTS_IN_FLIGHT: usize = 256;
 /// A write that times out on a busy machine is written again, as the agent does.
 const ATTEMPTS_MAX: u32 = 20;
