@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
-use crate::decode::FormatName;
+use crate::item::FormatName;
 use crate::limits::SOURCES_MAX;
 use crate::source::{MqttConfig, SerialConfig};
 use crate::{clock, deliver, monitor, preprocess, spill, store};

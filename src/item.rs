@@ -1,16 +1,28 @@
 //! What moves between the stages: raw messages into decode, items out of it.
 //!
-//! Each carries what is needed to tell its end back: a [`Receipt`], and for samples their
-//! [`Custody`](crate::receipt::Custody). Deliberately absent: how any stage works.
+//! Each carries what is needed to tell its end back: a [`Receipt`], and for samples their [`Custody`].
+//! Deliberately absent: how any stage works.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::SourceId;
-use crate::receipt::Receipt;
-use crate::sample::{Batch, ChannelMeta, DeviceTime, Name, Origin, UnixMicros};
+use crate::receipt::{Custody, Receipt};
+use crate::sample::{ChannelMeta, Column, DeviceTime, Name, Origin, UnixMicros};
+
+/// What a source speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum FormatName {
+    /// Pitwire's own frames.
+    #[default]
+    Wire,
+    /// `{"ts": ms, "values": {"channel": number}}`, or an array of them.
+    Json,
+}
 
 /// Bytes as a source received them.
 #[derive(Debug)]
@@ -81,6 +93,29 @@ impl Item {
             Self::Catalogue(catalogue) => 128 + 160 * catalogue.channels.len(),
             Self::Malformed(malformed) => 192 + malformed.payload.len(),
         }
+    }
+}
+
+/// The samples of one frame, all of one device and boot, moving together.
+#[derive(Debug)]
+pub struct Batch {
+    /// Who measured.
+    pub origin: Arc<Origin>,
+    /// Channel by channel.
+    pub columns: Vec<Column>,
+    /// When the agent accepted the frame: the deadline D counts from here.
+    pub accepted_at: Instant,
+    /// The gateway's UTC at that moment, for mapping devices that have no UTC of their own.
+    pub received: UnixMicros,
+    /// What has to be told when every sample of it is settled.
+    pub custody: Custody,
+}
+
+impl Batch {
+    /// How many samples.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.columns.iter().map(|column| column.len() as u64).sum()
     }
 }
 

@@ -1,16 +1,12 @@
 //! The words of the data: who measured what, when, and what it was.
 //!
-//! A [`Batch`] holds the samples of one device and boot that came in one frame, in columns: per channel
-//! the times and the values as the device sent them, so that a raw integer and its scaling arrive bit
-//! for bit. [`Custody`](crate::receipt::Custody) travels with it.
+//! A [`Column`] holds one channel's times and values as the device sent them, so that a raw integer and its
+//! scaling arrive bit for bit. What moves between the stages is made of columns, see `item`.
 //!
 //! Invariants: a column has as many times as values; its flags cover exactly its samples.
 //! Deliberately absent: clocks, I/O, and any knowledge of formats or stores.
 
 use std::sync::Arc;
-use std::time::Instant;
-
-use crate::receipt::Custody;
 
 /// A short text that many records share: the name of a car, a device, a channel.
 pub type Name = Arc<str>;
@@ -382,29 +378,6 @@ impl Column {
         self.times = Times::Explicit(indices.iter().map(|&i| self.times.at(i)).collect());
         self.values = self.values.select(indices);
         self.flags = flags;
-    }
-}
-
-/// The samples of one frame, moving together.
-#[derive(Debug)]
-pub struct Batch {
-    /// Who measured.
-    pub origin: Arc<Origin>,
-    /// Channel by channel.
-    pub columns: Vec<Column>,
-    /// When the agent accepted the frame: the deadline D counts from here.
-    pub accepted_at: Instant,
-    /// The gateway's UTC at that moment, for mapping devices that have no UTC of their own.
-    pub received: UnixMicros,
-    /// What has to be told when every sample of it is settled.
-    pub custody: Custody,
-}
-
-impl Batch {
-    /// How many samples.
-    #[must_use]
-    pub fn samples(&self) -> u64 {
-        self.columns.iter().map(|column| column.len() as u64).sum()
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::bucket::{bucket_length_us, bucket_of};
 use super::open::{OpenChunk, Placement};
 use crate::clock::{EARLIEST_PLAUSIBLE, Mapping};
-use crate::item::{Catalogue, Event, Item, Malformed};
+use crate::item::{Batch, Catalogue, Event, Item, Malformed};
 use crate::ledger::Tally;
 use crate::limits::{DEVICES_MAX, FLUSH_BYTES_MAX};
 use crate::live::LiveBoard;
@@ -18,7 +18,7 @@ use crate::receipt::Receipt;
 use crate::row::{
     ChannelRow, ChunkRow, ClockRow, DAY_US, EventRow, ExtentRow, LAYOUT_CHUNKS, Rows, SessionRow, day_of,
 };
-use crate::sample::{Batch, ChannelMeta, ClockBase, Column, DeviceTime, Name, Origin, UnixMicros};
+use crate::sample::{ChannelMeta, ClockBase, Column, DeviceTime, Name, Origin, UnixMicros};
 
 /// Rows that are written together, and what is told when they are durable.
 #[derive(Debug)]

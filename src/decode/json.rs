@@ -16,12 +16,12 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Arrival, Format, SourceSpec, malformed};
 use crate::gauges::DeviceGauges;
-use crate::item::{Body, Event, Item, RawMessage};
+use crate::item::{Batch, Body, Event, Item, RawMessage};
 use crate::ledger::Fate;
 use crate::limits::{CHANNELS_PER_DEVICE_MAX, CONTENT_WINDOW};
 use crate::receipt::{Custody, ReceiptWatch};
 use crate::sample::{
-    Batch, ChannelMeta, ClockBase, Column, DeviceTime, Flags, Name, Origin, Quality, Scaling, Times, ValueKind, Values,
+    ChannelMeta, ClockBase, Column, DeviceTime, Flags, Name, Origin, Quality, Scaling, Times, ValueKind, Values,
 };
 
 /// Integers up to here are exact in f64.

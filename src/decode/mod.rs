@@ -18,27 +18,15 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use crate::gauges::SourceGauges;
-use crate::item::{Item, Malformed, RawMessage};
+use crate::item::{FormatName, Item, Malformed, RawMessage};
 use crate::ledger::{Ledger, SourceId};
 use crate::pipeline::Stage;
 use crate::receipt::Receipt;
 use crate::sample::{Name, UnixMicros};
 
 pub use catalogue::CatalogueRecord;
-
-/// What a source speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-pub enum FormatName {
-    /// Pitwire's own frames.
-    #[default]
-    Wire,
-    /// `{"ts": ms, "values": {"channel": number}}`, or an array of them.
-    Json,
-}
 
 /// What a format has to know of its source.
 #[derive(Clone)]

@@ -14,10 +14,10 @@ use super::catalogue::{Catalogue, CatalogueRecord, Parts, value_kind};
 use super::track::{Seen, Track};
 use super::{Arrival, Format, Remember, SourceSpec, malformed};
 use crate::gauges::{DeviceGauges, DeviceKey};
-use crate::item::{self, Body, Item, RawMessage};
+use crate::item::{self, Batch, Body, Item, RawMessage};
 use crate::limits::{DEVICES_MAX, HELD_BYTES_MAX, HELD_FRAMES_MAX};
 use crate::receipt::Custody;
-use crate::sample::{Batch, ChannelMeta, ClockBase, Column, DeviceTime, Flags, Name, Origin, Times, Values};
+use crate::sample::{ChannelMeta, ClockBase, Column, DeviceTime, Flags, Name, Origin, Times, Values};
 
 /// Boots of one device followed at once: redelivered frames of the last boot mix with the new one's.
 const BOOTS_MAX: usize = 4;

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
-use crate::item::Item;
+use crate::item::{Batch, Item};
 use crate::ledger::{Fate, Policy};
 use crate::pipeline::Stage;
-use crate::sample::{Batch, ChannelMeta, Column, Flags, Name, Quality, Scaling, Values};
+use crate::sample::{ChannelMeta, Column, Flags, Name, Quality, Scaling, Values};
 
 /// `[preprocess]`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

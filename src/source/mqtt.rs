@@ -18,9 +18,8 @@ use tokio::sync::mpsc;
 
 use super::Outlet;
 use super::ack::{AckOrder, Ticket};
-use crate::decode::FormatName;
 use crate::gauges::SourceState;
-use crate::item::{Body, RawMessage};
+use crate::item::{Body, FormatName, RawMessage};
 use crate::limits::{MQTT_PACKET_BYTES_MAX, MQTT_RECEIVE_MAXIMUM};
 use crate::pipeline::{Room, Sender};
 use crate::receipt::Receipt;

@@ -10,9 +10,8 @@ use tokio::io::AsyncReadExt;
 use tokio_serial::{SerialPortBuilderExt, SerialStream};
 
 use super::Outlet;
-use crate::decode::FormatName;
 use crate::gauges::SourceState;
-use crate::item::{Body, RawMessage};
+use crate::item::{Body, FormatName, RawMessage};
 use crate::limits::SERIAL_READ_BYTES;
 use crate::receipt::Receipt;
 
