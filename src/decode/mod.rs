@@ -1,6 +1,6 @@
 //! Bytes to samples: one file per format, all of them pure.
 //!
-//! The stage hands every message to its source's [`Format`], which puts out [`Item`]s. Adding a format is
+//! The stage hands every message to its source's format, which puts out [`Item`]s. Adding a format is
 //! one file and one line in [`Decode::source`].
 //!
 //! Invariants: a message's receipt goes into what was made from it, or is settled here when nothing was;
