@@ -114,12 +114,14 @@ struct Row {
 
 /// The rows of the page's tables, each under the section that the heading above it names.
 fn rows(page: &str) -> Vec<Row> {
-    let (mut rows, mut header) = (Vec::new(), String::new());
+    let (mut rows, mut section) = (Vec::new(), None);
     for line in page.lines() {
         if line.starts_with('#') {
-            header = in_backticks(line).into_iter().find(|name| name.starts_with('[')).unwrap_or_default();
+            let named = in_backticks(line).into_iter().find(|name| name.starts_with('['));
+            section = named.or_else(|| (line == "## Top level").then(String::new));
             continue;
         }
+        let Some(header) = &section else { continue };
         let mut cells = line.trim().trim_start_matches('|').split(" | ");
         let Some(key) = cells.next().map(str::trim).filter(|_| line.starts_with("| `")) else { continue };
         let key = key.trim_matches('`').to_owned();
