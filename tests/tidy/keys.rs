@@ -243,7 +243,7 @@ mod tests {
         let page = std::fs::read_to_string(crate::root().join("docs/configuration.md")).unwrap();
         let check = |from: &str, to: &str, expected: &str| {
             assert!(page.contains(from), "{from}");
-            let found = complaints(&page.replacen(from, to, 1));
+            let found = complaints(&page.replace(from, to));
             assert!(found.iter().any(|found| found.contains(expected)), "{expected} in {found:?}");
         };
         check("| `flush_after` |", "| `flush_aftr` |", "the key deliver.flush_after is not documented");
