@@ -102,6 +102,12 @@ fn links_between_the_pages_lead_somewhere() {
 }
 
 #[test]
+fn every_metric_that_is_named_is_served() {
+    let source = fs::read_to_string(root().join("src/monitor/metrics.rs")).expect("the file is there");
+    assert_none(&markdown::metrics(&project(), &source));
+}
+
+#[test]
 fn every_key_of_the_configuration_is_documented_with_its_default() {
     let page = fs::read_to_string(root().join("docs/configuration.md")).expect("the page is there");
     assert_none(&keys::complaints(&page));

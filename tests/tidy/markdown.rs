@@ -55,6 +55,27 @@ pub(crate) fn links(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<String
     complaints
 }
 
+/// Names of metrics on the pages that the monitor does not serve. `source` is the file that names them.
+pub(crate) fn metrics(files: &[File], source: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    // The encoder appends the unit and what a counter needs.
+    let stem = |name: &str| {
+        let name = name.strip_suffix("_total").unwrap_or(name);
+        ["_bytes", "_seconds"].iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name).to_owned()
+    };
+    for file in files.iter().filter(|file| file.has_extension(&["md"])) {
+        for span in file.text.split('`').skip(1).step_by(2) {
+            let name = span.split('{').next().unwrap_or(span);
+            let is_metric = (name.starts_with("pitwire_") || name.starts_with("process_"))
+                && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            if is_metric && !source.contains(&format!("\"{}\"", stem(name))) {
+                complaints.push(format!("{}: there is no metric {name}", file.path));
+            }
+        }
+    }
+    complaints
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +99,17 @@ mod tests {
         let mut without = one();
         without.text = without.text.replace("Status", "State");
         assert!(decisions(&[without])[0].contains("lacks `Status:`"));
+    }
+
+    #[test]
+    fn a_metric_that_is_not_served_is_found() {
+        let source = r#"gauge("pitwire_spill_disk", BYTES)"#;
+        let page = |name: &str| [file("a.md", &format!("see `{name}`"))];
+        assert_eq!(metrics(&page("pitwire_spill_disk_bytes"), source), [""; 0]);
+        assert_eq!(
+            metrics(&page("pitwire_spil_disk_bytes"), source),
+            ["a.md: there is no metric pitwire_spil_disk_bytes"]
+        );
     }
 
     #[test]
