@@ -20,7 +20,7 @@ pub(crate) fn decisions(files: &[File]) -> Vec<String> {
         if !file.text.starts_with(&format!("# {number:04} ")) {
             complaints.push(format!("{}: its title has to begin with `# {number:04} `", file.path));
         }
-        for part in ["\nDate: 20", "\nStatus: ", "\n## Context\n", "\n## Decision\n", "\n## Consequences\n"] {
+        for part in ["\nDate: 20", "\nStatus: ", "\n## Context\n", "\n## Decision\n"] {
             if !file.text.contains(part) {
                 complaints.push(format!("{}: it lacks `{}`", file.path, part.trim()));
             }
@@ -82,9 +82,7 @@ mod tests {
     use crate::file;
 
     fn decision(name: &str, title: &str) -> File {
-        let text = format!(
-            "# {title}\n\nDate: 2026-01-01\nStatus: accepted\n\n## Context\n\n## Decision\n\n## Consequences\n"
-        );
+        let text = format!("# {title}\n\nDate: 2026-01-01\nStatus: accepted\n\n## Context\n\n## Decision\n");
         file(&format!("docs/decisions/{name}"), &text)
     }
 
