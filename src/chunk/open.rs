@@ -67,7 +67,7 @@ impl OpenChunk {
     /// Takes samples of `column` from `start` on, as many as fit; returns how many.
     pub(super) fn take(&mut self, placement: Placement, column: &Column, start: usize) -> usize {
         let (len, times) = (column.len(), &column.times);
-        if start >= len || column.channel.kind != self.meta.kind || *column.channel != *self.meta {
+        if start >= len || !same(&column.channel, &self.meta) {
             return 0;
         }
         let room = CHUNK_SAMPLES_MAX - self.values.len();
@@ -161,6 +161,14 @@ impl OpenChunk {
             data: codec::encode(d0, &self.times, &self.values, self.meta.scaling, &self.flags),
         }
     }
+}
+
+/// Whether two descriptions are the same, bit for bit: a scale that is no number equals itself, else a
+/// chunk would never take its samples.
+fn same(a: &Arc<ChannelMeta>, b: &Arc<ChannelMeta>) -> bool {
+    let bits = |meta: &ChannelMeta| (meta.scaling.scale.to_bits(), meta.scaling.offset.to_bits());
+    Arc::ptr_eq(a, b)
+        || ((&a.name, &a.unit, a.kind, a.rate_mhz) == (&b.name, &b.unit, b.kind, b.rate_mhz) && bits(a) == bits(b))
 }
 
 /// Explicit times need not increase if a device breaks the rule; then each is looked at.
