@@ -348,7 +348,8 @@ impl Device {
             let Some(chunk) = self.open.get_mut(name) else { break };
             let before = chunk.bytes();
             let taken = chunk.take(placement, column, start);
-            self.open_bytes += chunk.bytes() - before;
+            // Runs of times may join: then it shrinks.
+            self.open_bytes = (self.open_bytes + chunk.bytes()).saturating_sub(before);
             start += taken;
             if start < column.len()
                 && let Some(chunk) = self.open.remove(name)

@@ -53,7 +53,9 @@ impl OpenChunk {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        160 + self.values.len() * self.values.kind().bytes()
+        // Times as the codec writes them: runs of 12 bytes, or 4 bytes each.
+        let times = (self.times.runs().len() * 12).min(self.values.len() * 4);
+        160 + times + self.values.len() * self.values.kind().bytes()
     }
 
     /// Whether samples from `from` to `to` may join those that lie within `seen`.
