@@ -230,7 +230,7 @@ fn decode(config: &Config, ledger: &Arc<Ledger>, gauges: &[Arc<SourceGauges>], s
     });
     let serial = config.source.serial.iter().map(|s| (&s.name, &s.car, &s.device_prefix, s.format));
     let mqtt = config.source.mqtt.iter().map(|s| (&s.name, &s.car, &s.device_prefix, s.format));
-    let mut decode = Decode::new(state.catalogues(), remember);
+    let mut decode = Decode::new(state.catalogues(), remember, config.deliver.durable_within);
     let sources: Vec<(&String, &Option<String>, &String, FormatName)> = serial.chain(mqtt).collect();
     for ((name, car, device_prefix, format), gauges) in sources.into_iter().zip(gauges) {
         let spec = SourceSpec {

@@ -74,6 +74,8 @@ pub struct SourceGauges {
     pub malformed: AtomicU64,
     /// Bytes between frames that belong to none.
     pub garbage_bytes: AtomicU64,
+    /// Messages that nobody wants acknowledged and that there was no room for.
+    pub refused: AtomicU64,
     /// Frames held until their catalogue arrives.
     pub held_frames: AtomicU64,
     was_connected: AtomicBool,
@@ -97,6 +99,7 @@ impl SourceGauges {
             frames: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
             garbage_bytes: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             held_frames: AtomicU64::new(0),
             was_connected: AtomicBool::new(false),
             condition: Mutex::new(condition),

@@ -40,6 +40,17 @@ pub const MQTT_RECEIVE_MAXIMUM: u16 = 4_096;
 pub const HELD_FRAMES_MAX: usize = 4_096;
 /// Their bytes, per device.
 pub const HELD_BYTES_MAX: usize = 4 * MIB;
+/// Their bytes over all sources: a car of ten devices at `f1` for two Describe intervals.
+pub const HELD_BYTES_ALL_MAX: usize = 16 * MIB;
+const _: () = assert!(HELD_BYTES_MAX <= HELD_BYTES_ALL_MAX);
+/// Bytes of a name that a topic or a JSON message brings: what the configuration allows itself, and a channel.
+pub const CAR_BYTES_MAX: usize = 64;
+/// Bytes of a channel's name in JSON.
+pub const JSON_CHANNEL_BYTES_MAX: usize = 255;
+/// Bytes of a text in JSON, which becomes an event's.
+pub const JSON_TEXT_BYTES_MAX: usize = 4_096;
+/// Clock mappings that the chunk stage remembers: 256 devices × 4 boots.
+pub const CLOCKS_MAX: usize = 1_024;
 /// Frames whose sequence is remembered per device for telling repetitions: 26 s of `f1`.
 pub const SEQUENCE_WINDOW: u32 = 65_536;
 /// JSON messages whose content is remembered per source.

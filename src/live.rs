@@ -158,7 +158,8 @@ impl LiveBoard {
 
 impl Entry {
     fn bin(&mut self, t_us: i64, value: f64, revision: u64) {
-        let start = t_us.div_euclid(LIVE_BIN_US) * LIVE_BIN_US;
+        // A hostile time must not overflow at the end of i64.
+        let start = t_us.div_euclid(LIVE_BIN_US).saturating_mul(LIVE_BIN_US);
         let place = self.bins.iter().rposition(|bin| bin.t_us <= start);
         if let Some(index) = place.filter(|&index| self.bins[index].t_us == start) {
             let bin = &mut self.bins[index];

@@ -15,7 +15,16 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::ledger::Tally;
 
-type OnSettled = Box<dyn FnOnce() + Send>;
+type OnEnd = Box<dyn FnOnce(Ending) + Send>;
+
+/// How a receipt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Every share was settled.
+    Settled,
+    /// A share was dropped unsettled: the message has to come again.
+    Void,
+}
 
 const OPEN: u8 = 0;
 const SETTLED: u8 = 1;
@@ -24,22 +33,22 @@ const VOID: u8 = 2;
 struct Inner {
     void: AtomicBool,
     outcome: Arc<AtomicU8>,
-    on_settled: Mutex<Option<OnSettled>>,
+    on_end: Mutex<Option<OnEnd>>,
     joined: Mutex<Vec<Receipt>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         let joined = std::mem::take(self.joined.get_mut().unwrap_or_else(PoisonError::into_inner));
-        if *self.void.get_mut() {
-            self.outcome.store(VOID, Ordering::Release);
-            return;
+        let (outcome, ending) = if *self.void.get_mut() { (VOID, Ending::Void) } else { (SETTLED, Ending::Settled) };
+        self.outcome.store(outcome, Ordering::Release);
+        if let Some(fire) = self.on_end.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            fire(ending);
         }
-        self.outcome.store(SETTLED, Ordering::Release);
-        if let Some(fire) = self.on_settled.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            fire();
+        // Those that joined a void receipt are dropped, and void with it.
+        if ending == Ending::Settled {
+            joined.into_iter().for_each(Receipt::settle);
         }
-        joined.into_iter().for_each(Receipt::settle);
     }
 }
 
@@ -55,10 +64,19 @@ impl Receipt {
     /// A receipt that calls `on_settled` once all shares are settled. The call comes from whichever task
     /// settles last: it must be short and must not block.
     pub fn new(on_settled: impl FnOnce() + Send + 'static) -> Self {
+        Self::with_ending(move |ending| {
+            if ending == Ending::Settled {
+                on_settled();
+            }
+        })
+    }
+
+    /// A receipt that calls `on_end` once no share is left, and says how it ended; see [`Self::new`].
+    pub fn with_ending(on_end: impl FnOnce(Ending) + Send + 'static) -> Self {
         let inner = Inner {
             void: AtomicBool::new(false),
             outcome: Arc::new(AtomicU8::new(OPEN)),
-            on_settled: Mutex::new(Some(Box::new(on_settled))),
+            on_end: Mutex::new(Some(Box::new(on_end))),
             joined: Mutex::default(),
         };
         Self { inner: Some(Arc::new(inner)), settled: false }
@@ -190,6 +208,22 @@ mod tests {
         drop(receipt.clone());
         receipt.settle();
         assert_eq!(fired.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_void_receipt_says_so_and_voids_what_joined_it() {
+        let (endings, seen) = std::sync::mpsc::channel();
+        let receipt = |name: &'static str| {
+            let endings = endings.clone();
+            Receipt::with_ending(move |ending| endings.send((name, ending)).unwrap())
+        };
+        let (original, repeat) = (receipt("original"), receipt("repeat"));
+        assert!(original.watch().join(repeat).is_ok());
+        drop(original.clone());
+        assert!(seen.try_recv().is_err(), "a share is left");
+        original.settle();
+        let all: Vec<_> = seen.try_iter().collect();
+        assert_eq!(all, [("original", Ending::Void), ("repeat", Ending::Void)]);
     }
 
     #[test]

@@ -65,6 +65,15 @@ pub struct ChunkRow {
     pub data: Vec<u8>,
 }
 
+impl ChunkRow {
+    /// About how many bytes it takes in memory and on the wire.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        // 160 = fixed columns and headers.
+        160 + self.car.len() + self.device.len() + self.channel.len() + self.data.len()
+    }
+}
+
 /// Which partitions exist. A reader starts here and never scans.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct ExtentRow {
@@ -240,10 +249,10 @@ impl Rows {
     /// About how many bytes it takes in memory and on the wire: what bounds in bytes count.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        // 160 = fixed columns and headers of a chunk row; 128 = an average row of the other tables.
-        let chunks: usize =
-            self.chunks.iter().map(|c| 160 + c.car.len() + c.device.len() + c.channel.len() + c.data.len()).sum();
-        chunks + 128 * (self.len() - self.chunks.len())
+        // 128 = an average row of the other tables.
+        let chunks: usize = self.chunks.iter().map(ChunkRow::bytes).sum();
+        let texts: usize = self.events.iter().map(|event| event.text.len()).sum();
+        chunks + texts + 128 * (self.len() - self.chunks.len())
     }
 
     /// The bytes for the spill.

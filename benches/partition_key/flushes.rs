@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use firmware_sim::car::{Car, Noise, STEP_S, State};
 use firmware_sim::tiers::{ChannelPlan, DevicePlan, Tier, devices, raw};
 use pitwire::chunk::{Chunk, Outgoing, Setup};
+use pitwire::item::Batch;
 use pitwire::item::{Catalogue, Item};
 use pitwire::ledger::{Fate, Ledger, SourceId, Tally};
 use pitwire::live::LiveBoard;
@@ -14,7 +15,7 @@ use pitwire::pipeline::Stage;
 use pitwire::receipt::{Custody, Receipt};
 use pitwire::row::ChunkRow;
 use pitwire::sample::{
-    Batch, ChannelMeta, ClockBase, Column, DeviceTime, Flags, Origin, Scaling, Times, UnixMicros, ValueKind, Values,
+    ChannelMeta, ClockBase, Column, DeviceTime, Flags, Origin, Scaling, Times, UnixMicros, ValueKind, Values,
 };
 
 /// The car's name, in the store and as the seed of its day.

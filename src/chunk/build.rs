@@ -11,7 +11,7 @@ use super::open::{OpenChunk, Placement};
 use crate::clock::{EARLIEST_PLAUSIBLE, Mapping};
 use crate::item::{Batch, Catalogue, Event, Item, Malformed};
 use crate::ledger::Tally;
-use crate::limits::{DEVICES_MAX, FLUSH_BYTES_MAX};
+use crate::limits::{CLOCKS_MAX, DEVICES_MAX, FLUSH_BYTES_MAX};
 use crate::live::LiveBoard;
 use crate::pipeline::Stage;
 use crate::receipt::Receipt;
@@ -103,6 +103,7 @@ struct Device {
     receipts: Vec<Receipt>,
     tally: Tally,
     extra: Rows,
+    extra_bytes: usize,
     oldest: Option<Instant>,
     latest: Instant,
 }
@@ -151,6 +152,9 @@ impl Chunk {
                 let (car, device) = (origin.car.to_string(), origin.device.to_string());
                 let record = KnownClock { car, device, boot: origin.boot, mapping };
                 (self.setup.remember)(&record);
+                if self.setup.clocks.len() >= CLOCKS_MAX {
+                    self.setup.clocks.remove(0);
+                }
                 self.setup.clocks.push(record);
                 mapping
             }
@@ -171,7 +175,7 @@ impl Chunk {
         let last_time = |c: &Column| c.len().checked_sub(1).map(|last| c.times.at(last));
         let latest = columns.iter().filter_map(last_time).max();
         let latest = DeviceTime(latest.unwrap_or_default());
-        let day = received.0.div_euclid(DAY_US) * DAY_US;
+        let day = received.0.div_euclid(DAY_US).saturating_mul(DAY_US);
         let news: Vec<ChannelRow> = columns.iter().filter_map(|c| self.announce(&origin, &c.channel, day)).collect();
         let (mut seq, writer) = (self.seq, self.setup.writer);
         let live = self.setup.live.clone();
@@ -185,7 +189,7 @@ impl Chunk {
         }
         device.keep(custody.receipt);
         device.tally.merge(custody.tally);
-        let full = device.closed_bytes + device.open_bytes >= FLUSH_BYTES_MAX;
+        let full = device.full();
         self.seq = seq;
         if full {
             self.flush(&origin, out);
@@ -198,10 +202,11 @@ impl Chunk {
         self.announced.insert(key).then(|| channel_row(origin, meta, since))
     }
 
-    fn event(&mut self, event: Event) {
+    fn event(&mut self, event: Event, out: &mut Vec<Outgoing>) {
         let Event { origin, t, sequence, kind, number, text, accepted_at, received, receipt } = event;
         let device = self.device(&origin, t, received, accepted_at);
         let utc = device.mapping.utc(t).0;
+        device.extra_bytes += 256 + text.len();
         if kind == "session" {
             let (car, name) = (origin.car.to_string(), text.clone());
             device.extra.sessions.push(SessionRow { car, start: utc, number, name });
@@ -219,6 +224,9 @@ impl Chunk {
             text,
         });
         device.keep(receipt);
+        if device.full() {
+            self.flush(&origin, out);
+        }
     }
 
     fn catalogue(&mut self, catalogue: Catalogue) {
@@ -244,7 +252,7 @@ impl Chunk {
             post(&self.setup.live, origin, device, &chunk);
             device.closed.push((chunk.close(origin, device.mapping, self.setup.writer, seq), length_us));
         }
-        (device.open_bytes, device.closed_bytes) = (0, 0);
+        (device.open_bytes, device.closed_bytes, device.extra_bytes) = (0, 0, 0);
         let mut extra = std::mem::take(&mut device.extra);
         let mut receipts = std::mem::take(&mut device.receipts);
         let mut tally = std::mem::take(&mut device.tally);
@@ -253,6 +261,10 @@ impl Chunk {
             let partition = partitions.entry(row.bucket).or_insert_with(|| (Vec::new(), length_us));
             partition.0.push(row);
             partition.1 = partition.1.max(length_us);
+        }
+        if partitions.is_empty() && extra.is_empty() && tally.samples() == 0 {
+            // Everything was dropped on the way, by a policy that has counted it.
+            return receipts.into_iter().for_each(Receipt::settle);
         }
         let mut left = partitions.len().max(1);
         let mut parts: Vec<Rows> = partitions.into_iter().map(|(bucket, part)| rows(origin, bucket, part)).collect();
@@ -293,6 +305,7 @@ impl Device {
             receipts: Vec::new(),
             tally: Tally::default(),
             extra: Rows::default(),
+            extra_bytes: 0,
             oldest: None,
             latest,
         }
@@ -301,6 +314,10 @@ impl Device {
     fn since(&mut self, accepted_at: Instant) {
         self.latest = self.latest.max(accepted_at);
         self.oldest = Some(self.oldest.map_or(accepted_at, |oldest| oldest.min(accepted_at)));
+    }
+
+    fn full(&self) -> bool {
+        self.closed_bytes + self.open_bytes + self.extra_bytes >= FLUSH_BYTES_MAX
     }
 
     /// Keeps a share until the flush; one is enough for each frame.
@@ -331,18 +348,20 @@ impl Device {
             let Some(chunk) = self.open.get_mut(name) else { break };
             let before = chunk.bytes();
             let taken = chunk.take(placement, column, start);
-            self.open_bytes += chunk.bytes() - before;
+            // Runs of times may join: then it shrinks.
+            self.open_bytes = (self.open_bytes + chunk.bytes()).saturating_sub(before);
             start += taken;
             if start < column.len()
                 && let Some(chunk) = self.open.remove(name)
             {
                 self.open_bytes = self.open_bytes.saturating_sub(chunk.bytes());
-                self.closed_bytes += chunk.bytes();
                 // A fresh chunk always takes its first sample, so an empty one is never closed.
                 let (writer, seq) = next_key();
                 post(live, origin, self, &chunk);
                 let length_us = chunk.length_us;
-                self.closed.push((chunk.close(origin, self.mapping, writer, seq), length_us));
+                let row = chunk.close(origin, self.mapping, writer, seq);
+                self.closed_bytes += row.bytes();
+                self.closed.push((row, length_us));
             }
         }
     }
@@ -395,7 +414,7 @@ impl Stage for Chunk {
     fn process(&mut self, item: Item, out: &mut Vec<Outgoing>) {
         match item {
             Item::Batch(batch) => self.batch(batch, out),
-            Item::Event(event) => self.event(event),
+            Item::Event(event) => self.event(event, out),
             Item::Catalogue(catalogue) => self.catalogue(catalogue),
             Item::Malformed(malformed) => out.push(Outgoing::Malformed(malformed)),
         }

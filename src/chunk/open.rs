@@ -53,7 +53,9 @@ impl OpenChunk {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        160 + self.values.len() * self.values.kind().bytes()
+        // Times as the codec writes them: runs of 12 bytes, or 4 bytes each.
+        let times = (self.times.runs().len() * 12).min(self.values.len() * 4);
+        160 + times + self.values.len() * self.values.kind().bytes()
     }
 
     /// Whether samples from `from` to `to` may join those that lie within `seen`.
@@ -67,7 +69,7 @@ impl OpenChunk {
     /// Takes samples of `column` from `start` on, as many as fit; returns how many.
     pub(super) fn take(&mut self, placement: Placement, column: &Column, start: usize) -> usize {
         let (len, times) = (column.len(), &column.times);
-        if start >= len || column.channel.kind != self.meta.kind || *column.channel != *self.meta {
+        if start >= len || !same(&column.channel, &self.meta) {
             return 0;
         }
         let room = CHUNK_SAMPLES_MAX - self.values.len();
@@ -161,6 +163,14 @@ impl OpenChunk {
             data: codec::encode(d0, &self.times, &self.values, self.meta.scaling, &self.flags),
         }
     }
+}
+
+/// Whether two descriptions are the same, bit for bit: a scale that is no number equals itself, else a
+/// chunk would never take its samples.
+fn same(a: &Arc<ChannelMeta>, b: &Arc<ChannelMeta>) -> bool {
+    let bits = |meta: &ChannelMeta| (meta.scaling.scale.to_bits(), meta.scaling.offset.to_bits());
+    Arc::ptr_eq(a, b)
+        || ((&a.name, &a.unit, a.kind, a.rate_mhz) == (&b.name, &b.unit, b.kind, b.rate_mhz) && bits(a) == bits(b))
 }
 
 /// Explicit times need not increase if a device breaks the rule; then each is looked at.

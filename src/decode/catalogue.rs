@@ -39,44 +39,58 @@ pub struct ChannelRecord {
     rate_mhz: u32,
 }
 
+/// One channel as its device numbers it.
+#[derive(Clone)]
+struct Entry {
+    id: u16,
+    group: u8,
+    meta: Arc<ChannelMeta>,
+}
+
 /// A complete catalogue, ready for decoding.
+#[derive(Clone)]
 pub(super) struct Catalogue {
     pub(super) base: ClockBase,
     pub(super) since_us: i64,
     /// By id, ascending.
-    channels: Vec<(u16, u8, Arc<ChannelMeta>)>,
+    channels: Vec<Entry>,
     by_id: HashMap<u16, usize>,
     groups: HashMap<u8, Vec<usize>>,
 }
 
 impl Catalogue {
     pub(super) fn channel(&self, id: u16) -> Option<&Arc<ChannelMeta>> {
-        self.by_id.get(&id).map(|&index| &self.channels[index].2)
+        self.by_id.get(&id).map(|&index| &self.channels[index].meta)
     }
 
     /// The channels of a group in the order of a Scan's columns.
     pub(super) fn group(&self, group: u8) -> Option<impl Iterator<Item = &Arc<ChannelMeta>>> {
-        Some(self.groups.get(&group)?.iter().map(|&index| &self.channels[index].2))
+        Some(self.groups.get(&group)?.iter().map(|&index| &self.channels[index].meta))
     }
 
     pub(super) fn metas(&self) -> Vec<Arc<ChannelMeta>> {
-        self.channels.iter().map(|(_, _, meta)| meta.clone()).collect()
+        self.channels.iter().map(|entry| entry.meta.clone()).collect()
     }
 
-    fn new(base: ClockBase, since_us: i64, mut channels: Vec<(u16, u8, Arc<ChannelMeta>)>) -> Self {
-        channels.sort_by_key(|(id, _, _)| *id);
-        let by_id = channels.iter().enumerate().map(|(index, (id, _, _))| (*id, index)).collect();
+    fn new(base: ClockBase, since_us: i64, mut channels: Vec<Entry>) -> Self {
+        channels.sort_by_key(|entry| entry.id);
+        let by_id = channels.iter().enumerate().map(|(index, entry)| (entry.id, index)).collect();
         let mut groups: HashMap<u8, Vec<usize>> = HashMap::new();
-        for (index, (_, group, _)) in channels.iter().enumerate() {
-            groups.entry(*group).or_default().push(index);
+        for (index, entry) in channels.iter().enumerate() {
+            groups.entry(entry.group).or_default().push(index);
         }
         groups.remove(&0);
         Self { base, since_us, channels, by_id, groups }
     }
 
+    /// The same channels of a device whose time has another base: the revision does not tell.
+    pub(super) fn with_base(&self, base: ClockBase) -> Self {
+        Self { base, ..self.clone() }
+    }
+
     /// The form for the state directory.
     pub(super) fn record(&self, car: &str, device: &str, revision: u32) -> CatalogueRecord {
-        let channels = self.channels.iter().map(|(id, group, meta)| ChannelRecord {
+        let channels = self.channels.iter().map(|Entry { id, group, meta }| ChannelRecord {
             id: *id,
             group: *group,
             name: meta.name.to_string(),
@@ -100,7 +114,8 @@ impl Catalogue {
     pub(super) fn from_record(record: &CatalogueRecord) -> Option<Self> {
         let channel = |c: &ChannelRecord| {
             let kind = [ValueKind::I16, ValueKind::I32, ValueKind::F32].into_iter().find(|k| k.as_str() == c.kind)?;
-            Some((c.id, c.group, meta(&c.name, &c.unit, kind, c.scale, c.offset, c.rate_mhz)))
+            let meta = meta(&c.name, &c.unit, kind, c.scale, c.offset, c.rate_mhz);
+            Some(Entry { id: c.id, group: c.group, meta })
         };
         let channels = record.channels.iter().map(channel).collect::<Option<Vec<_>>>()?;
         let base = if record.utc { ClockBase::Utc } else { ClockBase::Boot };
@@ -114,7 +129,7 @@ fn meta(name: &str, unit: &str, kind: ValueKind, scale: f64, offset: f64, rate_m
 
 /// The parts of one revision, as they come.
 pub(super) struct Parts {
-    parts: Vec<Option<Vec<(u16, u8, Arc<ChannelMeta>)>>>,
+    parts: Vec<Option<Vec<Entry>>>,
 }
 
 impl Parts {
@@ -132,7 +147,7 @@ impl Parts {
         }
         let part = describe.channels().map(|c| {
             let kind = value_kind(c.kind);
-            (c.id, c.group, meta(c.name, c.unit, kind, c.scale, c.offset, c.rate_mhz))
+            Entry { id: c.id, group: c.group, meta: meta(c.name, c.unit, kind, c.scale, c.offset, c.rate_mhz) }
         });
         let part: Vec<_> = part.collect();
         let slot = self.parts.get_mut(usize::from(describe.part));
@@ -144,16 +159,25 @@ impl Parts {
         if channels.len() != usize::from(describe.total_channels) || channels.len() > CHANNELS_PER_DEVICE_MAX {
             return Err(format!("describe lists {} channels and names {}", channels.len(), describe.total_channels));
         }
-        let mut names: Vec<&str> = channels.iter().map(|(_, _, meta)| &*meta.name).collect();
+        let mut ids: Vec<u16> = channels.iter().map(|entry| entry.id).collect();
+        ids.sort_unstable();
+        if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("describe numbers two channels {}", twice[0]));
+        }
+        let mut names: Vec<&str> = channels.iter().map(|entry| &*entry.meta.name).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(format!("describe names channel {} twice", twice[0]));
         }
-        let base = match describe.clock_base {
-            wire::ClockBase::Utc => ClockBase::Utc,
-            wire::ClockBase::Boot => ClockBase::Boot,
-        };
-        Ok(Some(Catalogue::new(base, since_us, channels)))
+        Ok(Some(Catalogue::new(clock_base(describe), since_us, channels)))
+    }
+}
+
+/// The clock's base that a Describe states, in the agent's words.
+pub(super) const fn clock_base(describe: &wire::Describe<'_>) -> ClockBase {
+    match describe.clock_base {
+        wire::ClockBase::Utc => ClockBase::Utc,
+        wire::ClockBase::Boot => ClockBase::Boot,
     }
 }
 

@@ -1,7 +1,8 @@
 //! `{"ts": ms, "values": {"channel": number, …}}`, or an array of such objects.
 //!
-//! The device is the source's name, the boot 0, the base UTC. `ts` is the epoch in ms (a fraction keeps
-//! its µs); without it the time of receipt is taken and flagged. Numbers become f64 columns, booleans 0
+//! The device is the source's name, the boot 0, the base UTC; a topic `pitwire/CAR/…` names the car. `ts` is
+//! the epoch in ms (a fraction keeps its µs); without it the time of receipt is taken and flagged, a µs
+//! later than the last one at least, so that no two samples share it. Numbers become f64 columns, booleans 0
 //! and 1; text and integers beyond 2^53 become events, since an f64 would not hold them; null is absent.
 //! A message whose content came before, times included, is a repetition.
 
@@ -12,13 +13,15 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::{Arrival, Format, SourceSpec, malformed};
-use crate::gauges::DeviceGauges;
+use crate::gauges::{DeviceGauges, DeviceKey};
 use crate::item::{Batch, Body, Event, Item, RawMessage};
 use crate::ledger::Fate;
-use crate::limits::{CHANNELS_PER_DEVICE_MAX, CONTENT_WINDOW};
+use crate::limits::{
+    CHANNELS_PER_DEVICE_MAX, CONTENT_WINDOW, DEVICES_MAX, JSON_CHANNEL_BYTES_MAX, JSON_TEXT_BYTES_MAX,
+};
 use crate::receipt::{Custody, ReceiptWatch};
 use crate::sample::{
     ChannelMeta, ClockBase, Column, DeviceTime, Flags, Name, Origin, Quality, Scaling, Times, ValueKind, Values,
@@ -31,12 +34,19 @@ const MS_MAX: f64 = 9.2e15;
 
 pub(super) struct Json {
     spec: SourceSpec,
-    origin: Arc<Origin>,
+    cars: HashMap<Name, Car>,
     metas: HashMap<Name, Arc<ChannelMeta>>,
     seen: HashMap<u128, ReceiptWatch>,
     order: VecDeque<u128>,
+    /// The latest time of receipt that a sample was given, µs.
+    stamped_us: i64,
+}
+
+/// One car that this source brings samples of.
+struct Car {
+    origin: Arc<Origin>,
+    key: DeviceKey,
     gauges: DeviceGauges,
-    events: u32,
 }
 
 #[derive(Deserialize)]
@@ -62,17 +72,29 @@ struct Parsed {
 
 impl Json {
     pub(super) fn new(spec: SourceSpec) -> Self {
-        let device: Name = format!("{}{}", spec.device_prefix, spec.name).into();
-        let origin = Arc::new(Origin { car: spec.car.clone(), device, boot: 0, base: ClockBase::Utc });
         Self {
             spec,
-            origin,
+            cars: HashMap::new(),
             metas: HashMap::new(),
             seen: HashMap::new(),
             order: VecDeque::new(),
-            gauges: DeviceGauges::default(),
-            events: 0,
+            stamped_us: i64::MIN,
         }
+    }
+
+    /// The car that a message is of, followed from its first message on.
+    fn car(&mut self, topic: &[u8]) -> Result<Name, String> {
+        let name = self.spec.car_of(topic)?;
+        if !self.cars.contains_key(&name) {
+            if self.cars.len() >= DEVICES_MAX {
+                return Err(format!("more than {DEVICES_MAX} cars on one source"));
+            }
+            let device: Name = format!("{}{}", self.spec.device_prefix, self.spec.name).into();
+            let key = (name.to_string(), device.to_string(), 0);
+            let origin = Arc::new(Origin { car: name.clone(), device, boot: 0, base: ClockBase::Utc });
+            self.cars.insert(name.clone(), Car { origin, key, gauges: DeviceGauges::default() });
+        }
+        Ok(name)
     }
 
     fn parse(&mut self, payload: &[u8], arrival: &Arrival) -> Result<Parsed, String> {
@@ -99,7 +121,10 @@ impl Json {
         let (t_us, quality) = match record.ts {
             Some(ms) if ms.is_finite() && ms.abs() < MS_MAX => ((ms * 1000.0).round() as i64, Quality::GOOD),
             Some(ms) => return Err(format!("ts {ms} is not a time in ms since 1970")),
-            None => (arrival.received.0, Quality::RECEIVE_TIME),
+            None => {
+                self.stamped_us = arrival.received.0.max(self.stamped_us.saturating_add(1));
+                (self.stamped_us, Quality::RECEIVE_TIME)
+            }
         };
         parsed.timed &= record.ts.is_some();
         for (name, value) in record.values {
@@ -112,13 +137,13 @@ impl Json {
                     match number.as_f64().filter(|_| exact) {
                         Some(number) => number,
                         None => {
-                            parsed.events.push((t_us, format!("{name}={number}")));
+                            parsed.events.push((t_us, text(&name, &number.to_string())?));
                             continue;
                         }
                     }
                 }
-                Value::String(text) => {
-                    parsed.events.push((t_us, format!("{name}={text}")));
+                Value::String(words) => {
+                    parsed.events.push((t_us, text(&name, &words)?));
                     continue;
                 }
                 Value::Array(_) | Value::Object(_) => {
@@ -143,9 +168,7 @@ impl Json {
         if self.metas.len() >= CHANNELS_PER_DEVICE_MAX {
             return Err(format!("more than {CHANNELS_PER_DEVICE_MAX} different channels on one source"));
         }
-        if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
-            return Err("a channel's name is empty, over 255 bytes, or has control characters".into());
-        }
+        check_name(name)?;
         let name: Name = name.into();
         let (kind, scaling) = (ValueKind::F64, Scaling::IDENTITY);
         let meta = Arc::new(ChannelMeta { name: name.clone(), unit: "".into(), kind, scaling, rate_mhz: 0 });
@@ -174,6 +197,27 @@ impl Json {
     }
 }
 
+fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.len() > JSON_CHANNEL_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(format!(
+            "a channel's name is empty, over {JSON_CHANNEL_BYTES_MAX} bytes, or has control characters"
+        ));
+    }
+    Ok(())
+}
+
+/// What an event says of a value that is no number.
+fn text(name: &str, words: &str) -> Result<String, String> {
+    check_name(name)?;
+    if words.len() > JSON_TEXT_BYTES_MAX {
+        return Err(format!(
+            "the text of {name} has {} bytes, at most {JSON_TEXT_BYTES_MAX} are possible",
+            words.len()
+        ));
+    }
+    Ok(format!("{name}={words}"))
+}
+
 impl Format for Json {
     fn decode(&mut self, message: RawMessage, out: &mut Vec<Item>) {
         let RawMessage { body, accepted_at, received, receipt, .. } = message;
@@ -184,42 +228,38 @@ impl Format for Json {
             // `check` refuses this format on a byte stream; should it happen, nothing vanishes.
             Body::Stream(bytes) => (Bytes::new(), bytes),
         };
-        let parsed = match self.parse(&payload, &arrival) {
-            Ok(parsed) => parsed,
+        let understood = self.car(&topic).and_then(|car| Ok((car, self.parse(&payload, &arrival)?)));
+        let (car, parsed) = match understood {
+            Ok(understood) => understood,
             Err(reason) => return out.push(malformed(&self.spec, arrival, &topic, payload, reason)),
         };
         self.spec.gauges.frames.fetch_add(1, Ordering::Relaxed);
-        let samples = parsed.columns.len() as u64;
         // Without a time of its own a message cannot be told from one that says the same again.
-        if parsed.timed && self.repeated(&topic, &payload, &arrival) {
-            self.gauges.duplicate_frames += 1;
-            self.spec.ledger.receive(self.spec.id, samples).settle(Fate::Duplicate);
-            return arrival.receipt.settle();
+        let repeated = parsed.timed && self.repeated(&topic, &payload, &arrival);
+        let Some(car) = self.cars.get_mut(&car) else { return arrival.receipt.settle() };
+        let samples = parsed.columns.len() as u64;
+        let tally = self.spec.ledger.receive(self.spec.id, samples);
+        if repeated {
+            car.gauges.duplicate_frames += 1;
+            tally.settle(Fate::Duplicate);
+        } else {
+            car.gauges.frames += 1;
+            car.gauges.samples += samples;
+            let events = parsed.events.into_iter().map(|(t_us, text)| {
+                // By content, so that the same event after a restart is the same row.
+                let sequence = xxh3_64(text.as_bytes()) as u32;
+                let (origin, receipt) = (car.origin.clone(), arrival.receipt.clone());
+                let (t, kind, number) = (DeviceTime(t_us), "text", 0);
+                Item::Event(Event { origin, t, sequence, kind, number, text, accepted_at, received, receipt })
+            });
+            out.extend(events);
+            if samples > 0 {
+                let custody = Custody { receipt: arrival.receipt.clone(), tally };
+                let (origin, columns) = (car.origin.clone(), parsed.columns);
+                out.push(Item::Batch(Batch { origin, columns, accepted_at, received, custody }));
+            }
         }
-        self.gauges.frames += 1;
-        self.gauges.samples += samples;
-        for (t_us, text) in parsed.events {
-            self.events = self.events.wrapping_add(1);
-            out.push(Item::Event(Event {
-                origin: self.origin.clone(),
-                t: DeviceTime(t_us),
-                sequence: self.events,
-                kind: "text",
-                number: 0,
-                text,
-                accepted_at,
-                received,
-                receipt: arrival.receipt.clone(),
-            }));
-        }
-        if samples > 0 {
-            let tally = self.spec.ledger.receive(self.spec.id, samples);
-            let custody = Custody { receipt: arrival.receipt.clone(), tally };
-            let (origin, columns) = (self.origin.clone(), parsed.columns);
-            out.push(Item::Batch(Batch { origin, columns, accepted_at, received, custody }));
-        }
+        self.spec.gauges.set_device(&car.key, &car.gauges);
         arrival.receipt.settle();
-        let key = (self.origin.car.to_string(), self.origin.device.to_string(), 0);
-        self.spec.gauges.set_device(&key, &self.gauges);
     }
 }

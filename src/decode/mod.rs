@@ -8,6 +8,8 @@
 //! Deliberately absent: transports, and any step on values.
 
 mod catalogue;
+mod columns;
+mod held;
 mod json;
 mod track;
 mod wire;
@@ -15,18 +17,20 @@ mod wire;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::gauges::SourceGauges;
 use crate::item::{FormatName, Item, Malformed, RawMessage};
 use crate::ledger::{Ledger, SourceId};
+use crate::limits::CAR_BYTES_MAX;
 use crate::pipeline::Stage;
 use crate::receipt::Receipt;
 use crate::sample::{Name, UnixMicros};
 
 pub use catalogue::CatalogueRecord;
+use held::HeldBytes;
 
 /// What a format has to know of its source.
 #[derive(Clone)]
@@ -47,12 +51,38 @@ pub struct SourceSpec {
     pub ledger: Arc<Ledger>,
 }
 
+impl SourceSpec {
+    /// The car of a message: the one that its topic `pitwire/CAR/…` names, unless the source's own holds.
+    ///
+    /// # Errors
+    /// If the topic names none that can be a key of the store.
+    fn car_of(&self, topic: &[u8]) -> Result<Name, String> {
+        let named = std::str::from_utf8(topic).ok().and_then(|topic| topic.strip_prefix("pitwire/")?.split('/').next());
+        let Some(car) = named.filter(|car| !self.car_is_fixed && **car != *self.car) else {
+            return Ok(self.car.clone());
+        };
+        let plain = |c: char| !c.is_control() && !c.is_whitespace() && !",*?".contains(c);
+        if car.is_empty() || car.len() > CAR_BYTES_MAX || !car.chars().all(plain) {
+            return Err(format!(
+                "its topic names the car {car:?}: 1 to {CAR_BYTES_MAX} bytes without spaces and , * ? are possible"
+            ));
+        }
+        Ok(car.into())
+    }
+}
+
 /// Called with each catalogue that is new, so that it outlives the process.
 pub type Remember = Arc<dyn Fn(&CatalogueRecord) + Send + Sync>;
 
 /// A format's decoder for one source.
 trait Format: Send {
     fn decode(&mut self, message: RawMessage, out: &mut Vec<Item>);
+    /// When it wants [`Self::on_deadline`] to be called, if at all.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+    /// The deadline has come.
+    fn on_deadline(&mut self, _now: Instant, _out: &mut Vec<Item>) {}
     /// No more input will come: gives out, or gives back, what is held.
     fn finish(&mut self, _out: &mut Vec<Item>) {}
 }
@@ -62,13 +92,17 @@ pub struct Decode {
     formats: HashMap<SourceId, Box<dyn Format>>,
     known: Vec<CatalogueRecord>,
     remember: Remember,
+    copy_after: Duration,
+    held: HeldBytes,
 }
 
 impl Decode {
-    /// A stage that knows the catalogues of earlier runs, and tells `remember` of new ones.
+    /// A stage that knows the catalogues of earlier runs, and tells `remember` of new ones. What it has
+    /// to hold goes as a copy to the quarantine in time to be durable within `durable_within`.
     #[must_use]
-    pub fn new(known: Vec<CatalogueRecord>, remember: Remember) -> Self {
-        Self { formats: HashMap::new(), known, remember }
+    pub fn new(known: Vec<CatalogueRecord>, remember: Remember, durable_within: Duration) -> Self {
+        let copy_after = durable_within / 2;
+        Self { formats: HashMap::new(), known, remember, copy_after, held: HeldBytes::default() }
     }
 
     /// Adds a source.
@@ -76,7 +110,10 @@ impl Decode {
     pub fn source(mut self, spec: SourceSpec, format: FormatName) -> Self {
         let id = spec.id;
         let format: Box<dyn Format> = match format {
-            FormatName::Wire => Box::new(wire::Wire::new(spec, &self.known, self.remember.clone())),
+            FormatName::Wire => {
+                let holding = wire::Holding { copy_after: self.copy_after, bytes: self.held.clone() };
+                Box::new(wire::Wire::new(spec, &self.known, self.remember.clone(), holding))
+            }
             FormatName::Json => Box::new(json::Json::new(spec)),
         };
         self.formats.insert(id, format);
@@ -100,6 +137,16 @@ impl Stage for Decode {
         }
     }
 
+    fn deadline(&self) -> Option<Instant> {
+        self.formats.values().filter_map(|format| format.deadline()).min()
+    }
+
+    fn on_deadline(&mut self, now: Instant, out: &mut Vec<Item>) {
+        for format in self.formats.values_mut() {
+            format.on_deadline(now, out);
+        }
+    }
+
     fn finish(&mut self, out: &mut Vec<Item>) {
         for format in self.formats.values_mut() {
             format.finish(out);
@@ -119,6 +166,11 @@ struct Arrival {
 fn malformed(spec: &SourceSpec, arrival: Arrival, topic: &[u8], payload: Bytes, reason: String) -> Item {
     spec.gauges.malformed.fetch_add(1, Ordering::Relaxed);
     tracing::debug!(source = %spec.name, reason, bytes = payload.len(), "message cannot be decoded");
+    quarantined(spec, arrival, topic, payload, reason)
+}
+
+/// An item for the quarantine.
+fn quarantined(spec: &SourceSpec, arrival: Arrival, topic: &[u8], payload: Bytes, reason: String) -> Item {
     Item::Malformed(Malformed {
         source: spec.name.clone(),
         topic: String::from_utf8_lossy(topic).into_owned(),
@@ -129,3 +181,8 @@ fn malformed(spec: &SourceSpec, arrival: Arrival, topic: &[u8], payload: Bytes, 
         receipt: arrival.receipt,
     })
 }
+
+#[cfg(test)]
+mod json_tests;
+#[cfg(test)]
+mod tests;

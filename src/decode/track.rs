@@ -114,10 +114,12 @@ impl Track {
         if place <= self.highest {
             return;
         }
-        // At most a whole window has to be forgotten, however far the jump.
-        let from = (self.highest + 1).max(place.saturating_sub(u64::from(SEQUENCE_WINDOW) - 1));
-        for gone in from..=place {
-            self.bits[(gone as usize / 64) % WORDS] &= !(1 << (gone % 64));
+        if place - self.highest >= u64::from(SEQUENCE_WINDOW) {
+            self.bits.fill(0);
+        } else {
+            for gone in self.highest + 1..=place {
+                self.bits[(gone as usize / 64) % WORDS] &= !(1 << (gone % 64));
+            }
         }
         self.highest = place;
         let oldest = place.saturating_sub(u64::from(SEQUENCE_WINDOW) - 1);

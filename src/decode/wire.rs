@@ -6,18 +6,21 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pitwire_wire::{self as wire, Deframer, Header, Payload, Piece};
 
-use super::catalogue::{Catalogue, CatalogueRecord, Parts, value_kind};
+use super::catalogue::{Catalogue, CatalogueRecord, Parts, clock_base};
+use super::held::{Held, HeldBytes, HeldFrames};
 use super::track::{Seen, Track};
-use super::{Arrival, Format, Remember, SourceSpec, malformed};
+use super::{Arrival, Format, Remember, SourceSpec, columns, malformed, quarantined};
 use crate::gauges::{DeviceGauges, DeviceKey};
 use crate::item::{self, Batch, Body, Item, RawMessage};
-use crate::limits::{DEVICES_MAX, HELD_BYTES_MAX, HELD_FRAMES_MAX};
+use crate::ledger::Fate;
+use crate::limits::DEVICES_MAX;
 use crate::receipt::Custody;
-use crate::sample::{ChannelMeta, ClockBase, Column, DeviceTime, Flags, Name, Origin, Times, Values};
+use crate::sample::{ClockBase, DeviceTime, Name, Origin, UnixMicros};
 
 /// Boots of one device followed at once: redelivered frames of the last boot mix with the new one's.
 const BOOTS_MAX: usize = 4;
@@ -27,49 +30,44 @@ const REVISIONS_MAX: usize = 4;
 pub(super) struct Wire {
     spec: SourceSpec,
     remember: Remember,
+    holding: Holding,
     /// Taken out while a frame is looked at, since it lends its buffer.
     deframer: Option<Box<Deframer>>,
     devices: HashMap<(Name, Name), Device>,
     known: HashMap<(String, String), Vec<CatalogueRecord>>,
 }
 
-#[derive(Default)]
+/// How frames of an unknown revision are held.
+pub(super) struct Holding {
+    /// Age at which a copy goes to the quarantine.
+    pub(super) copy_after: Duration,
+    /// What all sources hold.
+    pub(super) bytes: HeldBytes,
+}
+
 struct Device {
     boots: VecDeque<Boot>,
     catalogues: VecDeque<(u32, Arc<Catalogue>)>,
     parts: Option<(u32, Parts)>,
-    held: VecDeque<Held>,
-    held_bytes: usize,
+    held: HeldFrames,
 }
 
 struct Boot {
     key: DeviceKey,
     track: Track,
+    /// As a Describe of this boot states it; until one comes the catalogue's holds.
+    base: Option<ClockBase>,
     origin: Option<Arc<Origin>>,
     announced: Option<u32>,
 }
 
-struct Held {
-    frame: Bytes,
-    arrival: Arrival,
-}
-
 impl Wire {
-    pub(super) fn new(spec: SourceSpec, known: &[CatalogueRecord], remember: Remember) -> Self {
+    pub(super) fn new(spec: SourceSpec, known: &[CatalogueRecord], remember: Remember, holding: Holding) -> Self {
         let mut by_device: HashMap<_, Vec<_>> = HashMap::new();
         for record in known {
             by_device.entry((record.car.clone(), record.device.clone())).or_default().push(record.clone());
         }
-        Self { spec, remember, deframer: Some(Box::default()), devices: HashMap::new(), known: by_device }
-    }
-
-    /// The car that a topic `…/CAR/DEVICE` names, unless the source's own holds.
-    fn car(&self, topic: &[u8]) -> Name {
-        let named = std::str::from_utf8(topic).ok().and_then(|topic| topic.strip_prefix("pitwire/")?.split('/').next());
-        match named {
-            Some(car) if !self.spec.car_is_fixed && !car.is_empty() && *car != *self.spec.car => car.into(),
-            _ => self.spec.car.clone(),
-        }
+        Self { spec, remember, holding, deframer: Some(Box::default()), devices: HashMap::new(), known: by_device }
     }
 
     fn stream(&mut self, mut bytes: &[u8], arrival: &Arrival, out: &mut Vec<Item>) {
@@ -81,7 +79,7 @@ impl Wire {
                 None => break,
                 Some(Piece::Frame(frame)) => {
                     let car = self.spec.car.clone();
-                    if let Err(reason) = self.frame(&car, frame, None, arrival, out) {
+                    if let Err(reason) = self.frame(&car, frame, &Bytes::new(), arrival, out) {
                         out.push(malformed(&self.spec, arrival.clone(), b"", Bytes::copy_from_slice(frame), reason));
                     }
                 }
@@ -95,12 +93,15 @@ impl Wire {
         self.deframer = Some(deframer);
     }
 
-    /// Decodes one frame; `whole` are its bytes if they can be kept without copying.
+    /// Decodes one frame.
+    ///
+    /// # Errors
+    /// Why it cannot be decoded: nothing was made of it then, and its receipt is the caller's to pass on.
     fn frame(
         &mut self,
         car: &Name,
         frame: &[u8],
-        whole: Option<&Bytes>,
+        topic: &Bytes,
         arrival: &Arrival,
         out: &mut Vec<Item>,
     ) -> Result<(), String> {
@@ -111,30 +112,42 @@ impl Wire {
             if self.devices.len() >= DEVICES_MAX {
                 return Err(format!("more than {DEVICES_MAX} devices on one source"));
             }
-            let device = Device::from_known(self.known.remove(&(car.to_string(), device_name.to_string())));
+            let known = self.known.remove(&(car.to_string(), device_name.to_string()));
+            let device = Device::from_known(known.unwrap_or_default(), HeldFrames::new(self.holding.bytes.clone()));
             self.devices.insert((car.clone(), device_name.clone()), device);
         }
         let Some(device) = self.devices.get_mut(&(car.clone(), device_name.clone())) else { return Ok(()) };
         let context = Context { spec: &self.spec, remember: &self.remember, car, device: &device_name };
 
         let boot = device.boot(&context, &header);
-        if device.boots[boot].track.see(header.sequence, &arrival.receipt) == Seen::Repeat {
-            let samples = device.samples_of(&header, &payload);
-            context.spec.ledger.receive(context.spec.id, samples).settle(crate::ledger::Fate::Duplicate);
-        } else {
-            match payload {
-                Payload::Describe(describe) => device.describe(&context, &header, &describe, arrival, out)?,
-                Payload::Status(status) => {
-                    device.boots[boot].track.status(status.samples_before, status.samples_dropped);
-                }
-                _ if device.catalogue(header.catalogue).is_none() => {
-                    let frame = whole.cloned().unwrap_or_else(|| Bytes::copy_from_slice(frame));
-                    device.hold(&context, frame, arrival, out);
-                }
-                payload => device.data(&context, boot, &header, &payload, arrival, out)?,
+        let seen = device.boots[boot].track.see(header.sequence, &arrival.receipt);
+        match payload {
+            // Also a repetition: what it says may have been forgotten since, and it makes no sample.
+            Payload::Describe(describe) => {
+                device.boots[boot].base = Some(clock_base(&describe));
+                device.describe(&context, &header, &describe, arrival, out)?;
             }
+            payload if seen == Seen::Repeat => {
+                let samples = device.samples_of(&header, &payload);
+                context.spec.ledger.receive(context.spec.id, samples).settle(Fate::Duplicate);
+            }
+            Payload::Status(status) => {
+                device.boots[boot].track.status(status.samples_before, status.samples_dropped);
+            }
+            _ if device.catalogue(header.catalogue).is_none() => {
+                let held = Held {
+                    revision: header.catalogue,
+                    // A copy: the message's own bytes may hold on to a whole buffer of the connection.
+                    frame: Bytes::copy_from_slice(frame),
+                    topic: topic.clone(),
+                    arrival: arrival.clone(),
+                    copied: false,
+                };
+                device.hold(&context, held, out);
+            }
+            payload => device.data(&context, boot, &header, &payload, arrival, out)?,
         }
-        device.show(&context, boot);
+        device.show(&context, header.boot);
         Ok(())
     }
 }
@@ -154,12 +167,27 @@ impl Format for Wire {
                 arrival.receipt.settle();
             }
             Body::Message { topic, payload } => {
-                let car = self.car(&topic);
-                if let Err(reason) = self.frame(&car, &payload, Some(&payload), &arrival, out) {
-                    out.push(malformed(&self.spec, arrival, &topic, payload, reason));
-                } else {
-                    arrival.receipt.settle();
+                let made = match self.spec.car_of(&topic) {
+                    Ok(car) => self.frame(&car, &payload, &topic, &arrival, out),
+                    Err(reason) => Err(reason),
+                };
+                match made {
+                    Ok(()) => arrival.receipt.settle(),
+                    Err(reason) => out.push(malformed(&self.spec, arrival, &topic, payload, reason)),
                 }
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.devices.values().filter_map(|device| device.held.copy_at(self.holding.copy_after)).min()
+    }
+
+    fn on_deadline(&mut self, now: Instant, out: &mut Vec<Item>) {
+        for ((_, device), state) in &mut self.devices {
+            for (topic, frame, arrival) in state.held.due(now, self.holding.copy_after) {
+                let reason = format!("a copy: device {device} has sent no describe for it yet");
+                out.push(quarantined(&self.spec, arrival, &topic, frame, reason));
             }
         }
     }
@@ -168,10 +196,11 @@ impl Format for Wire {
     /// unacknowledged, and come again.
     fn finish(&mut self, out: &mut Vec<Item>) {
         for device in self.devices.values_mut() {
-            for held in device.held.drain(..) {
-                if held.arrival.receipt.is_none() {
+            for held in device.held.take_all() {
+                self.spec.gauges.held_frames.fetch_sub(1, Ordering::Relaxed);
+                if !held.copied && held.arrival.receipt.is_none() {
                     let reason = "the agent stopped before the frame's catalogue came".to_owned();
-                    out.push(malformed(&self.spec, held.arrival, b"", held.frame, reason));
+                    out.push(malformed(&self.spec, held.arrival, &held.topic, held.frame, reason));
                 }
             }
         }
@@ -187,10 +216,11 @@ struct Context<'a> {
 }
 
 impl Device {
-    fn from_known(records: Option<Vec<CatalogueRecord>>) -> Self {
-        let records = records.unwrap_or_default();
-        let known = records.iter().filter_map(|r| Some((r.revision, Arc::new(Catalogue::from_record(r)?))));
-        Self { catalogues: known.take(REVISIONS_MAX).collect(), ..Self::default() }
+    fn from_known(records: Vec<CatalogueRecord>, held: HeldFrames) -> Self {
+        // The newest are the last.
+        let newest = records.iter().skip(records.len().saturating_sub(REVISIONS_MAX));
+        let known = newest.filter_map(|r| Some((r.revision, Arc::new(Catalogue::from_record(r)?))));
+        Self { boots: VecDeque::new(), catalogues: known.collect(), parts: None, held }
     }
 
     fn catalogue(&self, revision: u32) -> Option<&Arc<Catalogue>> {
@@ -206,7 +236,8 @@ impl Device {
             self.boots.pop_front();
         }
         let key = (context.car.to_string(), context.device.to_string(), header.boot);
-        self.boots.push_back(Boot { key, track: Track::new(header.sequence), origin: None, announced: None });
+        let track = Track::new(header.sequence);
+        self.boots.push_back(Boot { key, track, base: None, origin: None, announced: None });
         self.boots.len() - 1
     }
 
@@ -219,7 +250,13 @@ impl Device {
         out: &mut Vec<Item>,
     ) -> Result<(), String> {
         let revision = header.catalogue;
-        if self.catalogue(revision).is_some() {
+        let base = clock_base(describe);
+        if let Some((_, known)) = self.catalogues.iter_mut().find(|(known, _)| *known == revision) {
+            // The revision covers the channels only.
+            if known.base != base {
+                *known = Arc::new(known.with_base(base));
+                (context.remember)(&known.record(context.car, context.device, revision));
+            }
             return Ok(());
         }
         if self.parts.as_ref().is_none_or(|(known, _)| *known != revision) {
@@ -245,37 +282,39 @@ impl Device {
         Ok(())
     }
 
-    /// Keeps a frame until its catalogue comes; the oldest goes to the quarantine if there are too many.
-    fn hold(&mut self, context: &Context<'_>, frame: Bytes, arrival: &Arrival, out: &mut Vec<Item>) {
-        self.held_bytes += frame.len();
-        self.held.push_back(Held { frame, arrival: arrival.clone() });
+    /// Keeps a frame until its catalogue comes; the oldest go to the quarantine if there are too many.
+    fn hold(&mut self, context: &Context<'_>, held: Held, out: &mut Vec<Item>) {
         context.spec.gauges.held_frames.fetch_add(1, Ordering::Relaxed);
-        while self.held.len() > HELD_FRAMES_MAX || self.held_bytes > HELD_BYTES_MAX {
-            let Some(oldest) = self.held.pop_front() else { break };
-            self.held_bytes -= oldest.frame.len();
+        for oldest in self.held.push(held) {
             context.spec.gauges.held_frames.fetch_sub(1, Ordering::Relaxed);
+            if oldest.copied {
+                context.spec.gauges.malformed.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
             let reason = format!("device {} sent no describe for the frame's catalogue", context.device);
-            out.push(malformed(context.spec, oldest.arrival, b"", oldest.frame, reason));
+            out.push(malformed(context.spec, oldest.arrival, &oldest.topic, oldest.frame, reason));
         }
     }
 
     /// Decodes the held frames of a revision that is now known.
     fn release(&mut self, context: &Context<'_>, revision: u32, out: &mut Vec<Item>) {
-        for held in std::mem::take(&mut self.held) {
-            // Held frames were checked when they came.
-            let Ok((header, payload)) = wire::decode(&held.frame) else { continue };
-            if header.catalogue != revision {
-                self.held.push_back(held);
-                continue;
-            }
-            self.held_bytes -= held.frame.len();
+        for Held { frame, topic, arrival, .. } in self.held.take(revision) {
             context.spec.gauges.held_frames.fetch_sub(1, Ordering::Relaxed);
-            let boot = self.boot(context, &header);
-            let arrival = held.arrival;
-            if let Err(reason) = self.data(context, boot, &header, &payload, &arrival, out) {
-                out.push(malformed(context.spec, arrival, b"", held.frame.clone(), reason));
-            } else {
-                arrival.receipt.settle();
+            let decoded = wire::decode(&frame).map_err(|error| error.to_string());
+            let made = decoded.and_then(|(header, payload)| {
+                let known = self.boots.iter().any(|boot| boot.key.2 == header.boot);
+                let boot = self.boot(context, &header);
+                if !known {
+                    // Its boot has been forgotten since it came.
+                    self.boots[boot].track.see(header.sequence, &arrival.receipt);
+                }
+                self.data(context, boot, &header, &payload, &arrival, out)?;
+                self.show(context, header.boot);
+                Ok(())
+            });
+            match made {
+                Ok(()) => arrival.receipt.settle(),
+                Err(reason) => out.push(malformed(context.spec, arrival, &topic, frame.clone(), reason)),
             }
         }
     }
@@ -306,7 +345,7 @@ impl Device {
             return Err("its catalogue is not known".into());
         };
         let boot = &mut self.boots[boot];
-        let origin = boot.origin(context, catalogue.base);
+        let origin = boot.origin(context, boot.base.unwrap_or(catalogue.base));
         if boot.announced != Some(header.catalogue) {
             boot.announced = Some(header.catalogue);
             out.push(Item::Catalogue(item::Catalogue {
@@ -314,13 +353,13 @@ impl Device {
                 revision: header.catalogue,
                 channels: catalogue.metas(),
                 t: DeviceTime(header.t0_us),
-                received: crate::sample::UnixMicros(catalogue.since_us),
+                received: UnixMicros(catalogue.since_us),
                 accepted_at: arrival.accepted_at,
             }));
         }
         let columns = match payload {
-            Payload::Burst(burst) => vec![burst_column(&catalogue, header, burst)?],
-            Payload::Scan(scan) => scan_columns(&catalogue, header, scan)?,
+            Payload::Burst(burst) => vec![columns::burst(&catalogue, header.t0_us, burst)?],
+            Payload::Scan(scan) => columns::scan(&catalogue, header.t0_us, scan)?,
             Payload::Event(event) => {
                 out.push(Item::Event(item::Event {
                     origin,
@@ -346,8 +385,8 @@ impl Device {
         Ok(())
     }
 
-    fn show(&self, context: &Context<'_>, boot: usize) {
-        let Boot { key, track, .. } = &self.boots[boot];
+    fn show(&self, context: &Context<'_>, boot: u32) {
+        let Some(Boot { key, track, .. }) = self.boots.iter().find(|known| known.key.2 == boot) else { return };
         let gauges = DeviceGauges {
             frames: track.frames(),
             frames_lost: track.frames_lost(),
@@ -381,48 +420,4 @@ const fn event_kind(kind: wire::EventKind) -> &'static str {
         wire::EventKind::Marker => "marker",
         wire::EventKind::Text => "text",
     }
-}
-
-fn burst_column(catalogue: &Catalogue, header: &Header, burst: &wire::Burst<'_>) -> Result<Column, String> {
-    let meta = catalogue.channel(burst.channel).ok_or_else(|| format!("channel {} is not declared", burst.channel))?;
-    column(meta, times(header.t0_us, burst.period_ns, burst.values.len()), &burst.values)
-}
-
-fn scan_columns(catalogue: &Catalogue, header: &Header, scan: &wire::Scan<'_>) -> Result<Vec<Column>, String> {
-    let undeclared = || format!("group {} is not declared", scan.group);
-    let width: usize = catalogue.group(scan.group).ok_or_else(undeclared)?.map(|meta| meta.kind.bytes()).sum();
-    if width * usize::from(scan.count) != scan.data.len() {
-        let (bytes, count) = (scan.data.len(), scan.count);
-        return Err(format!("{bytes} bytes for {count} rows of group {}, whose row has {width}", scan.group));
-    }
-    let mut offset = 0;
-    let mut columns = Vec::new();
-    for meta in catalogue.group(scan.group).ok_or_else(undeclared)? {
-        let kind = match meta.kind {
-            crate::sample::ValueKind::I16 => wire::ValueKind::I16,
-            crate::sample::ValueKind::I32 => wire::ValueKind::I32,
-            _ => wire::ValueKind::F32,
-        };
-        let values = scan.column(offset, kind).ok_or("a row is cut short")?;
-        columns.push(column(meta, times(header.t0_us, scan.period_ns, usize::from(scan.count)), &values)?);
-        offset += meta.kind.bytes();
-    }
-    Ok(columns)
-}
-
-fn times(t0_us: i64, period_ns: u32, count: usize) -> Times {
-    Times::Regular { t0: DeviceTime(t0_us), period_ns, count: u32::try_from(count).unwrap_or(u32::MAX) }
-}
-
-fn column(meta: &Arc<ChannelMeta>, times: Times, values: &wire::Values<'_>) -> Result<Column, String> {
-    if value_kind(values.kind()) != meta.kind {
-        return Err(format!("channel {} is declared as {}", meta.name, meta.kind.as_str()));
-    }
-    let copied = match values.kind() {
-        wire::ValueKind::I16 => values.i16s().map(|v| Values::I16(v.collect())),
-        wire::ValueKind::I32 => values.i32s().map(|v| Values::I32(v.collect())),
-        wire::ValueKind::F32 => values.f32s().map(|v| Values::F32(v.collect())),
-    };
-    let values = copied.ok_or("values of another kind")?;
-    Ok(Column { channel: meta.clone(), times, values, flags: Flags::default() })
 }

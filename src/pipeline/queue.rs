@@ -177,10 +177,20 @@ impl<T> Receiver<T> {
     /// The next item; `None` once every sender is gone and the queue is empty. Cancel safe.
     pub async fn recv(&mut self) -> Option<T> {
         let envelope = self.items.recv().await?;
+        Some(self.open(envelope))
+    }
+
+    /// The next item, if one waits already.
+    pub(super) fn try_recv(&mut self) -> Option<T> {
+        let envelope = self.items.try_recv().ok()?;
+        Some(self.open(envelope))
+    }
+
+    fn open(&self, envelope: Envelope<T>) -> T {
         self.stats.items.fetch_sub(1, Ordering::Relaxed);
         self.stats.bytes.fetch_sub(envelope.bytes, Ordering::Relaxed);
         add(&self.stats.taken, 1);
-        Some(envelope.item)
+        envelope.item
     }
 
     pub(super) fn stats(&self) -> Arc<QueueStats> {

@@ -8,6 +8,10 @@ use std::time::Instant;
 use super::add;
 use super::queue::{Receiver, Sender};
 
+/// Items that waited already when a deadline passed and may still join what it ends: without them a
+/// stage that lags would end each gathering after one item, and lag the more.
+const JOINING_MAX: u32 = 256;
+
 /// One step of a pipeline: pure, synchronous, with state of its own.
 ///
 /// `process` may put any number of items out. A stage that gathers says by [`Stage::deadline`] when it
@@ -86,8 +90,9 @@ pub(super) async fn run<S: Stage>(
     stats: Arc<StageStats>,
 ) {
     let mut out = Vec::new();
+    let mut joining = 0;
     loop {
-        let call = next(stage.deadline(), &mut input).await;
+        let call = next(stage.deadline(), &mut input, &mut joining).await;
         let last = matches!(call, Call::Finish);
         if matches!(call, Call::Item(_)) {
             add(&stats.taken, 1);
@@ -114,14 +119,18 @@ pub(super) async fn run<S: Stage>(
     }
 }
 
-async fn next<T>(deadline: Option<Instant>, input: &mut Receiver<T>) -> Call<T> {
+async fn next<T>(deadline: Option<Instant>, input: &mut Receiver<T>, joining: &mut u32) -> Call<T> {
     let item = match deadline {
         None => input.recv().await,
         Some(deadline) => {
-            // A deadline that has passed goes first: a flood of input must not hold back what is old.
+            // A deadline that has passed goes before all but a few: a flood of input must not hold back
+            // what is old.
             if Instant::now() >= deadline {
-                return Call::Deadline;
+                let waiting = if *joining < JOINING_MAX { input.try_recv() } else { None };
+                *joining = if waiting.is_some() { *joining + 1 } else { 0 };
+                return waiting.map_or(Call::Deadline, Call::Item);
             }
+            *joining = 0;
             match tokio::time::timeout_at(deadline.into(), input.recv()).await {
                 Ok(item) => item,
                 Err(_) => return Call::Deadline,

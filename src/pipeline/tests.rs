@@ -125,3 +125,80 @@ async fn a_sender_learns_that_the_receiver_is_gone_and_gets_its_item_back() {
     let SendError(item) = input.send(7).await.unwrap_err();
     assert_eq!(item, 7);
 }
+
+/// Gathers all; what came is old at once, as after a stall.
+struct Late {
+    held: Vec<u32>,
+}
+
+impl Stage for Late {
+    type In = u32;
+    type Out = Vec<u32>;
+
+    fn name(&self) -> &str {
+        "late"
+    }
+
+    fn process(&mut self, item: u32, _out: &mut Vec<Vec<u32>>) {
+        self.held.push(item);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        (!self.held.is_empty()).then(Instant::now)
+    }
+
+    fn on_deadline(&mut self, _now: Instant, out: &mut Vec<Vec<u32>>) {
+        out.push(std::mem::take(&mut self.held));
+    }
+}
+
+#[tokio::test]
+async fn what_waits_already_joins_what_a_passed_deadline_ends_and_a_flood_does_not_hold_it_back() {
+    let mut pipeline = Pipeline::new();
+    let (input, chain) = pipeline.input("in", bounds(1_000, 100_000));
+    for item in 0..600 {
+        input.send(item).await.unwrap();
+    }
+    let mut sink = chain.stage(Late { held: Vec::new() }, bounds(4, 1000)).sink();
+    let mut groups = Vec::new();
+    while groups.iter().sum::<usize>() < 600 {
+        groups.push(sink.recv().await.unwrap().len());
+    }
+    assert_eq!(groups, [257, 257, 86]);
+}
+
+#[tokio::test]
+async fn several_senders_are_served_in_turn() {
+    let (input, mut output) = queue("in", bounds::<u32>(1, 1000));
+    input.send(0).await.unwrap();
+    let senders: Vec<_> = (1..=3)
+        .map(|item| {
+            let input = input.clone();
+            tokio::spawn(async move { input.send(item).await.unwrap() })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    drop(input);
+    let mut all = Vec::new();
+    while let Some(item) = output.recv().await {
+        all.push(item);
+    }
+    assert_eq!(all, [0, 1, 2, 3]);
+    for sender in senders {
+        sender.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_wait_for_room_gives_its_place_back() {
+    let (input, mut output) = queue("in", Bounds { items: 4, bytes: 10, weigh: |bytes: &usize| *bytes });
+    input.send(10).await.unwrap();
+    for _ in 0..10 {
+        assert!(tokio::time::timeout(Duration::from_millis(2), input.room(5)).await.is_err());
+    }
+    assert_eq!(output.recv().await, Some(10));
+    for _ in 0..2 {
+        input.send(5).await.unwrap();
+        assert_eq!(output.recv().await, Some(5));
+    }
+}

@@ -35,6 +35,11 @@ impl AckOrder {
         Ticket { generation: self.generation, number: self.first + self.waiting.len() as u64 - 1 }
     }
 
+    /// Whether a message came on the connection of now.
+    pub(super) fn is_current(&self, ticket: Ticket) -> bool {
+        ticket.generation == self.generation
+    }
+
     /// A message is settled; gives the packet ids that may be acknowledged now, in order.
     pub(super) fn settled(&mut self, ticket: Ticket) -> Vec<u16> {
         if ticket.generation == self.generation

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -51,11 +52,15 @@ pub async fn run(config: SerialConfig, outlet: Outlet) {
     loop {
         match open(&config) {
             Ok(port) => {
-                pause = REOPEN_AFTER_MIN;
                 show(&outlet, &config.name, SourceState::Connected, "");
+                let before = outlet.gauges.bytes.load(Ordering::Relaxed);
                 match read(port, &outlet).await {
                     Ended::Told => return,
                     Ended::Lost(reason) => show(&outlet, &config.name, SourceState::Down, &reason),
+                }
+                // A port that opens and gives nothing but its end is not to be opened ten times a second.
+                if outlet.gauges.bytes.load(Ordering::Relaxed) > before {
+                    pause = REOPEN_AFTER_MIN;
                 }
             }
             Err(reason) => show(&outlet, &config.name, SourceState::Down, &reason),
@@ -71,15 +76,18 @@ pub async fn run(config: SerialConfig, outlet: Outlet) {
 fn open(config: &SerialConfig) -> Result<SerialStream, String> {
     let path = config.path.display();
     tokio_serial::new(config.path.to_string_lossy(), config.baud).open_native_async().map_err(|error| {
+        // That a port is taken comes as "no device", and says so in its text only.
+        let taken = ["exclusive lock", "busy"].iter().any(|word| error.description.contains(word));
         let remedy = match error.kind() {
-            tokio_serial::ErrorKind::NoDevice => "check the cable and source.serial.path".to_owned(),
+            _ if taken => "another program has the port open: stop that".to_owned(),
+            tokio_serial::ErrorKind::NoDevice | tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => {
+                "check the cable and source.serial.path".to_owned()
+            }
             tokio_serial::ErrorKind::InvalidInput => format!("the port does not take {} baud: see baud", config.baud),
-            tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => "check the cable and source.serial.path".to_owned(),
             tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => {
                 "add the user to the group dialout".to_owned()
             }
-            _ if error.description.contains("busy") => "another program has the port open: stop that".to_owned(),
-            _ => "it is tried again".to_owned(),
+            _ => "check that source.serial.path is a serial port".to_owned(),
         };
         format!("open {path}: {}; {remedy}", error.description)
     })

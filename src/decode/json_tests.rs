@@ -1,0 +1,273 @@
+//! JSON messages, and what becomes of them.
+
+use std::sync::Mutex;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::item::Batch;
+use crate::item::{Body, Event};
+use crate::ledger::{Counts, Fate};
+use crate::limits::{CHANNELS_PER_DEVICE_MAX, JSON_TEXT_BYTES_MAX};
+use crate::sample::Quality;
+
+const RECEIVED_US: i64 = 1_770_000_000_000_000;
+
+struct Bench {
+    stage: Decode,
+    ledger: Arc<Ledger>,
+    gauges: Arc<SourceGauges>,
+    source: SourceId,
+    settled: Arc<Mutex<Vec<u32>>>,
+    messages: u32,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let ledger = Ledger::new();
+        let gauges = SourceGauges::new("gps", "mqtt", "", Instant::now());
+        let source = ledger.source("gps");
+        let spec = SourceSpec {
+            id: source,
+            name: "gps".into(),
+            car: "44".into(),
+            car_is_fixed: false,
+            device_prefix: "x.".into(),
+            gauges: gauges.clone(),
+            ledger: ledger.clone(),
+        };
+        let stage = Decode::new(Vec::new(), Arc::new(|_| ()), Duration::from_secs(1)).source(spec, FormatName::Json);
+        Self { stage, ledger, gauges, source, settled: Arc::default(), messages: 0 }
+    }
+
+    fn on(&mut self, topic: &str, text: &str) -> Vec<Item> {
+        let (number, settled) = (self.messages, self.settled.clone());
+        self.messages += 1;
+        let receipt = Receipt::new(move || settled.lock().unwrap().push(number));
+        let body = Body::Message {
+            topic: Bytes::copy_from_slice(topic.as_bytes()),
+            payload: Bytes::copy_from_slice(text.as_bytes()),
+        };
+        let (accepted_at, received) = (Instant::now(), UnixMicros(RECEIVED_US));
+        let mut out = Vec::new();
+        self.stage.process(RawMessage { source: self.source, body, accepted_at, received, receipt }, &mut out);
+        out
+    }
+
+    fn message(&mut self, text: &str) -> Vec<Item> {
+        self.on("pitwire/44/gps", text)
+    }
+
+    fn counts(&self) -> Counts {
+        let now = self.ledger.snapshot();
+        assert!(now.balanced, "{now:?}");
+        now.total
+    }
+
+    fn settled(&self) -> Vec<u32> {
+        self.settled.lock().unwrap().clone()
+    }
+}
+
+fn settle(items: Vec<Item>) {
+    for item in items {
+        match item {
+            Item::Batch(batch) => {
+                batch.custody.tally.settle(Fate::Stored);
+                batch.custody.receipt.settle();
+            }
+            Item::Event(event) => event.receipt.settle(),
+            Item::Malformed(malformed) => malformed.receipt.settle(),
+            Item::Catalogue(_) => {}
+        }
+    }
+}
+
+fn batch(items: &[Item]) -> &Batch {
+    let found = items.iter().find_map(|item| if let Item::Batch(batch) = item { Some(batch) } else { None });
+    found.unwrap_or_else(|| panic!("no batch in {items:?}"))
+}
+
+fn samples(items: &[Item]) -> Vec<(String, i64, f64, u16)> {
+    let sample =
+        |c: &crate::sample::Column| (c.channel.name.to_string(), c.times.at(0), c.values.raw(0), c.flags.union().0);
+    batch(items).columns.iter().map(sample).collect()
+}
+
+fn events(items: &[Item]) -> Vec<&Event> {
+    items.iter().filter_map(|item| if let Item::Event(event) = item { Some(event) } else { None }).collect()
+}
+
+fn reason(items: &[Item]) -> &str {
+    match items {
+        [Item::Malformed(malformed)] => &malformed.reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn numbers_and_booleans_become_samples_at_the_messages_time() {
+    let mut bench = Bench::new();
+    let items =
+        bench.message(r#"{"ts": 1700000000123.5, "values": {"lat": 52.5, "lon": -0.0, "fix": true, "x": null}}"#);
+    let t = 1_700_000_000_123_500;
+    let expected = [("fix", t, 1.0, 0), ("lat", t, 52.5, 0), ("lon", t, -0.0, 0)];
+    assert_eq!(samples(&items), expected.map(|(name, t, v, q)| (name.to_owned(), t, v, q)));
+    let origin = &batch(&items).origin;
+    assert_eq!((&*origin.car, &*origin.device, origin.boot), ("44", "x.gps", 0));
+    assert_eq!(bench.settled(), [0; 0]);
+    settle(items);
+    assert_eq!((bench.settled(), bench.counts().stored), (vec![0], 3));
+}
+
+#[test]
+fn an_array_holds_several_times_and_has_one_receipt() {
+    let mut bench = Bench::new();
+    let items = bench.message(r#"[{"ts": 1, "values": {"a": 1}}, {"ts": 2, "values": {"a": 2, "t": "hi"}}]"#);
+    assert_eq!(samples(&items), [("a".to_owned(), 1_000, 1.0, 0), ("a".to_owned(), 2_000, 2.0, 0)]);
+    assert_eq!(events(&items)[0].text, "t=hi");
+    let (mut batches, others): (Vec<_>, Vec<_>) = items.into_iter().partition(|i| matches!(i, Item::Batch(_)));
+    settle(std::mem::take(&mut batches));
+    assert_eq!(bench.settled(), [0; 0], "the event is not durable yet");
+    settle(others);
+    assert_eq!(bench.settled(), [0]);
+}
+
+#[test]
+fn without_a_time_that_of_receipt_is_taken_flagged_and_never_twice() {
+    let mut bench = Bench::new();
+    let first = bench.message(r#"[{"values": {"a": 1}}, {"values": {"a": 2}}]"#);
+    let second = bench.message(r#"{"values": {"a": 1}}"#);
+    let times: Vec<_> = [&first, &second].into_iter().flat_map(|items| samples(items)).map(|s| (s.1, s.3)).collect();
+    let flag = Quality::RECEIVE_TIME.0;
+    assert_eq!(times, [(RECEIVED_US, flag), (RECEIVED_US + 1, flag), (RECEIVED_US + 2, flag)]);
+    settle(first);
+    settle(second);
+    assert_eq!((bench.counts().stored, bench.counts().duplicate), (3, 0), "it cannot be told from a repetition");
+}
+
+#[test]
+fn integers_beyond_what_f64_holds_and_texts_become_events() {
+    let mut bench = Bench::new();
+    let items = bench.message(
+        r#"{"ts": 5, "values": {"a": 9007199254740992, "b": 9007199254740993, "c": -9007199254740993, "d": "pit"}}"#,
+    );
+    assert_eq!(samples(&items), [("a".to_owned(), 5_000, 9_007_199_254_740_992.0, 0)]);
+    let mut texts: Vec<&str> = events(&items).iter().map(|event| &*event.text).collect();
+    texts.sort_unstable();
+    assert_eq!(texts, ["b=9007199254740993", "c=-9007199254740993", "d=pit"]);
+    settle(items);
+    assert_eq!(bench.settled(), [0]);
+}
+
+#[test]
+fn an_event_has_the_same_key_after_a_restart_and_another_one_for_other_words() {
+    let key = |text: &str| {
+        let mut bench = Bench::new();
+        settle(bench.message(r#"{"ts": 1, "values": {"m": "before"}}"#));
+        let items = bench.message(&format!(r#"{{"ts": 5, "values": {{"m": "{text}"}}}}"#));
+        let key = (events(&items)[0].t, events(&items)[0].sequence);
+        settle(items);
+        key
+    };
+    assert_eq!(key("box"), key("box"));
+    assert_ne!(key("box"), key("stay out"));
+}
+
+#[test]
+fn a_message_that_came_before_joins_the_first() {
+    let mut bench = Bench::new();
+    let text = r#"{"ts": 1, "values": {"a": 1, "b": 2}}"#;
+    let first = bench.message(text);
+    assert!(bench.message(text).is_empty());
+    assert_eq!(bench.settled(), [0; 0]);
+    settle(first);
+    assert_eq!(bench.settled(), [0, 1]);
+    assert!(bench.message(text).is_empty());
+    assert_eq!((bench.counts().stored, bench.counts().duplicate), (2, 4));
+    let other = bench.on("pitwire/44/other", text);
+    assert_eq!(samples(&other).len(), 2, "on another topic it is another message");
+    settle(other);
+}
+
+#[test]
+fn the_topic_names_the_car() {
+    let mut bench = Bench::new();
+    let (ours, theirs) = (r#"{"ts": 1, "values": {"a": 1}}"#, r#"{"ts": 1, "values": {"a": 2}}"#);
+    let (a, b) = (bench.on("pitwire/44/gps", ours), bench.on("pitwire/7/gps", theirs));
+    assert_eq!((&*batch(&a).origin.car, &*batch(&b).origin.car), ("44", "7"));
+    settle(a);
+    settle(b);
+    let bad = bench.on("pitwire/*/gps", ours);
+    assert!(reason(&bad).contains("names the car"));
+    settle(bad);
+    assert_eq!(bench.settled(), [0, 1, 2]);
+}
+
+#[test]
+fn what_is_wrong_is_quarantined_whole_with_the_reason_and_settles_then() {
+    let mut bench = Bench::new();
+    let long = "x".repeat(JSON_TEXT_BYTES_MAX + 1);
+    let cases = [
+        ("{", "not json"),
+        ("", "not json"),
+        ("[1]", "expected {"),
+        (r#"{"ts": "now", "values": {}}"#, "expected {"),
+        (r#"{"ts": 1}"#, "expected {"),
+        (r#"{"ts": 1e30, "values": {"a": 1}}"#, "is not a time in ms"),
+        (r#"{"ts": 1, "values": {"a": [1]}}"#, "neither a number nor a text"),
+        (r#"{"ts": 1, "values": {"": 1}}"#, "a channel's name"),
+        (r#"{"ts": 1, "values": {"a\n": "x"}}"#, "a channel's name"),
+        (&format!(r#"{{"ts": 1, "values": {{"a": 1, "t": "{long}"}}}}"#), "at most 4096"),
+    ];
+    for (index, (text, says)) in cases.iter().enumerate() {
+        let items = bench.message(text);
+        assert!(reason(&items).contains(says), "{text}: {}", reason(&items));
+        assert_eq!(bench.settled().len(), index);
+        settle(items);
+        assert_eq!(bench.settled().len(), index + 1);
+    }
+    assert_eq!(bench.gauges.malformed.load(Ordering::Relaxed), cases.len() as u64);
+    assert_eq!(bench.counts(), Counts::default(), "no sample was ever counted");
+}
+
+#[test]
+fn channels_are_bounded() {
+    let mut bench = Bench::new();
+    for start in (0..CHANNELS_PER_DEVICE_MAX).step_by(512) {
+        let values: Vec<String> = (start..start + 512).map(|n| format!(r#""c{n}": 1"#)).collect();
+        settle(bench.message(&format!(r#"{{"ts": {start}, "values": {{{}}}}}"#, values.join(","))));
+    }
+    assert_eq!(bench.counts().stored, CHANNELS_PER_DEVICE_MAX as u64);
+    let items = bench.message(r#"{"ts": 1, "values": {"one.more": 1}}"#);
+    assert!(reason(&items).contains("different channels"));
+    settle(items);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn hostile_text_never_panics_and_every_message_settles_once(
+        texts in prop::collection::vec(
+            prop_oneof![
+                "[\\[\\]{}:,\"a-c0-9.eE+ -]{0,60}",
+                ("-?[0-9]{1,22}(\\.[0-9]{1,4})?(e-?[0-9]{1,3})?", "[a-c]{0,2}", "-?[0-9]{1,22}(e[0-9]{1,3})?|true|null|\"x\"|\\[\\]")
+                    .prop_map(|(ts, name, value)| format!(r#"{{"ts":{ts},"values":{{"{name}":{value}}}}}"#)),
+            ],
+            1..40,
+        ),
+    ) {
+        let mut bench = Bench::new();
+        let mut made = Vec::new();
+        for text in &texts {
+            made.extend(bench.message(text));
+        }
+        settle(made);
+        let counts = bench.counts();
+        prop_assert_eq!(counts.received, counts.stored + counts.duplicate);
+        let mut settled = bench.settled();
+        settled.sort_unstable();
+        prop_assert_eq!(settled, (0..bench.messages).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,180 @@
+//! What a user may say of an MQTT source.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rumqttc::v5::MqttOptions;
+use rumqttc::{TlsConfiguration, Transport};
+use serde::{Deserialize, Serialize};
+
+use crate::item::FormatName;
+use crate::limits::{MQTT_PACKET_BYTES_MAX, MQTT_RECEIVE_MAXIMUM};
+
+/// `[[source.mqtt]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MqttConfig {
+    /// Its name: in the ledger, in messages, in the client id.
+    pub name: String,
+    /// `mqtt://host:port`, or `mqtts://host:port` with `tls`.
+    pub url: String,
+    /// What to subscribe to, at QoS 1.
+    pub topics: Vec<String>,
+    /// What messages hold.
+    #[serde(default)]
+    pub format: FormatName,
+    /// The car, whatever topics say; if absent, `pitwire/CAR/…` names it, else it is the agent's.
+    pub car: Option<String>,
+    /// Put before the names of its devices.
+    #[serde(default)]
+    pub device_prefix: String,
+    /// The client id; `pitwire-AGENT-NAME` if absent.
+    pub client_id: Option<String>,
+    /// Messages that the broker may send ahead of our acknowledgements.
+    #[serde(default = "default_receive_maximum")]
+    pub receive_maximum: u16,
+    /// How long the broker keeps the session, and what it queues for it, while we are away.
+    #[serde(default = "default_session_expiry", with = "humantime_serde")]
+    pub session_expiry: Duration,
+    /// Distance of keep-alive messages.
+    #[serde(default = "default_keep_alive", with = "humantime_serde")]
+    pub keep_alive: Duration,
+    /// User name.
+    pub user: Option<String>,
+    /// File that holds the password; else `PITWIRE_MQTT_PASSWORD`.
+    pub password_file: Option<PathBuf>,
+    /// TLS, for `mqtts://`.
+    pub tls: Option<TlsConfig>,
+}
+
+/// `[source.mqtt.tls]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// File with the certificate of the authority that signed the broker's, PEM.
+    pub ca: PathBuf,
+    /// File with our certificate and key, PKCS#12, if the broker asks for one.
+    pub client: Option<PathBuf>,
+    /// File with the password of `client`.
+    pub client_password_file: Option<PathBuf>,
+}
+
+const fn default_receive_maximum() -> u16 {
+    MQTT_RECEIVE_MAXIMUM
+}
+const fn default_session_expiry() -> Duration {
+    Duration::from_secs(7 * 24 * 3600)
+}
+const fn default_keep_alive() -> Duration {
+    Duration::from_secs(10)
+}
+
+impl MqttConfig {
+    /// Wire frames from `url`, everything else as documented.
+    #[must_use]
+    pub fn new(name: &str, url: &str, topics: &[String]) -> Self {
+        Self {
+            name: name.into(),
+            url: url.into(),
+            topics: topics.to_vec(),
+            format: FormatName::Wire,
+            car: None,
+            device_prefix: String::new(),
+            client_id: None,
+            receive_maximum: default_receive_maximum(),
+            session_expiry: default_session_expiry(),
+            keep_alive: default_keep_alive(),
+            user: None,
+            password_file: None,
+            tls: None,
+        }
+    }
+
+    /// Host, port, and whether TLS is asked for.
+    ///
+    /// # Errors
+    /// If the URL is not `mqtt://host[:port]` or `mqtts://host[:port]`.
+    pub fn address(&self) -> Result<(String, u16, bool), String> {
+        let expected = || format!("{:?} is not mqtt://host:port or mqtts://host:port", self.url);
+        let (rest, tls, default_port) = match (self.url.strip_prefix("mqtt://"), self.url.strip_prefix("mqtts://")) {
+            (Some(rest), _) => (rest, false, 1883),
+            (_, Some(rest)) => (rest, true, 8883),
+            _ => return Err(expected()),
+        };
+        if rest.contains('@') {
+            return Err("user and password do not belong into the URL: see user and password_file".into());
+        }
+        let rest = rest.trim_end_matches('/');
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| expected())?),
+            _ => (rest, default_port),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() || host.contains('/') { Err(expected()) } else { Ok((host.into(), port, tls)) }
+    }
+
+    /// What is wrong, as (key, what would be right).
+    #[must_use]
+    pub fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        match self.address() {
+            Err(reason) => faults.push(("url", reason)),
+            Ok((_, _, true)) if self.tls.is_none() => {
+                faults.push(("url", "mqtts:// needs a section [source.mqtt.tls] with ca".into()));
+            }
+            Ok((_, _, false)) if self.tls.is_some() => faults.push(("url", "with tls it has to be mqtts://".into())),
+            Ok(_) => {}
+        }
+        if self.topics.is_empty() {
+            faults.push(("topics", r#"at least one is needed, e.g. ["pitwire/44/#"]"#.into()));
+        }
+        if self.receive_maximum == 0 {
+            faults.push(("receive_maximum", "must be at least 1".into()));
+        }
+        if self.keep_alive < Duration::from_secs(1) {
+            faults.push(("keep_alive", "must be at least 1s".into()));
+        }
+        faults
+    }
+
+    /// The client's options.
+    ///
+    /// # Errors
+    /// If the URL is wrong, or a file cannot be read.
+    pub(super) fn options(&self, agent: &str) -> Result<MqttOptions, String> {
+        let (host, port, tls) = self.address()?;
+        let client_id = self.client_id.clone().unwrap_or_else(|| format!("pitwire-{agent}-{}", self.name));
+        let mut options = MqttOptions::new(client_id, host, port);
+        options
+            .set_keep_alive(self.keep_alive)
+            .set_clean_start(false)
+            .set_manual_acks(true)
+            .set_session_expiry_interval(Some(u32::try_from(self.session_expiry.as_secs()).unwrap_or(u32::MAX)))
+            .set_receive_maximum(Some(self.receive_maximum))
+            .set_max_packet_size(Some(MQTT_PACKET_BYTES_MAX))
+            .set_connection_timeout(5);
+        if let Some(user) = &self.user {
+            let password = match &self.password_file {
+                Some(path) => read(path)?.trim_end().to_owned(),
+                None => std::env::var("PITWIRE_MQTT_PASSWORD").unwrap_or_default(),
+            };
+            options.set_credentials(user, password);
+        }
+        if let (true, Some(tls)) = (tls, &self.tls) {
+            let client_password = tls.client_password_file.as_ref().map(read).transpose()?.unwrap_or_default();
+            let client = tls.client.as_ref().map(read_bytes).transpose()?;
+            let client_auth = client.map(|client| (client, client_password.trim_end().to_owned()));
+            let configuration = TlsConfiguration::SimpleNative { ca: read_bytes(&tls.ca)?, client_auth };
+            options.set_transport(Transport::tls_with_config(configuration));
+        }
+        Ok(options)
+    }
+}
+
+fn read_bytes(path: &PathBuf) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("read {}: {error}", path.display()))
+}
+
+fn read(path: &PathBuf) -> Result<String, String> {
+    String::from_utf8(read_bytes(path)?).map_err(|_| format!("{} is not text", path.display()))
+}
