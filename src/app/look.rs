@@ -2,7 +2,7 @@
 
 use super::watch::{STUCK_AFTER, Watch};
 use super::*;
-use crate::deliver::LinkState;
+use crate::deliver::{DeliverSnapshot, LinkState};
 use crate::monitor::ProcessStatus;
 use crate::monitor::status::{
     AgentState, DeliverMode, DeliverStatus, Latency, QueueStatus, SourceStatus, SpillState, SpillStatus, Status,
@@ -85,7 +85,7 @@ impl Looker {
             ledger: self.ledger.snapshot(),
             sources: self.sources.iter().map(|source| SourceStatus::of(source, now)).collect(),
             queues: self.queues.snapshot().into_iter().map(QueueStatus::from).collect(),
-            spill: self.spill_status(deliver.mode, deliver.spill_fault.clone()),
+            spill: self.spill_status(&deliver),
             store: StoreStatus {
                 kind: match &self.config.store.url {
                     StoreUrl::Sqlite { .. } => "sqlite".into(),
@@ -119,11 +119,11 @@ impl Looker {
         }
     }
 
-    fn spill_status(&self, mode: Mode, fault: Option<String>) -> SpillStatus {
+    fn spill_status(&self, deliver: &DeliverSnapshot) -> SpillStatus {
         let spill = self.spill.stats();
-        let full = fault.as_ref().is_some_and(|fault| fault.contains("full")) || spill.dropped_records > 0;
-        let state = match (spill.failing || fault.is_some(), spill.backlog_records, mode) {
-            (true, ..) if full => SpillState::Full,
+        let fault = deliver.spill_fault.clone();
+        let state = match (spill.failing || fault.is_some(), spill.backlog_records, deliver.mode) {
+            (true, ..) if deliver.spill_full => SpillState::Full,
             (true, ..) => SpillState::Failed,
             (false, 0, _) => SpillState::Idle,
             (false, _, Mode::Draining) => SpillState::Draining,

@@ -51,23 +51,27 @@ impl Deliver {
                 flushes.into_iter().for_each(|flush| self.settle(flush, Fate::Backlog));
             }
             Err(SpillFault::Full(reason)) if self.parts.overflow == Overflow::DropNewest => {
-                self.fault(&reason, "what does not fit is dropped and counted, as spill.overflow says");
+                self.fault(&reason, true, "what does not fit is dropped and counted, as spill.overflow says");
                 flushes.into_iter().for_each(|flush| self.settle(flush, Fate::Dropped(Policy::Overflow)));
             }
-            Err(SpillFault::Full(reason) | SpillFault::Disk(reason)) => {
-                self.fault(&reason, "memory holds what it can, then sources are held back");
+            Err(fault) => {
+                let (full, reason) = match fault {
+                    SpillFault::Full(reason) => (true, reason),
+                    SpillFault::Disk(reason) => (false, reason),
+                };
+                self.fault(&reason, full, "memory holds what it can, then sources are held back");
                 self.spill_retry_at = Some(now + SPILL_RETRY_AFTER);
                 flushes.into_iter().for_each(|flush| self.enqueue(flush));
             }
         }
     }
 
-    fn fault(&self, reason: &str, consequence: &str) {
+    fn fault(&self, reason: &str, full: bool, consequence: &str) {
         let mut stats = self.parts.stats.lock();
         // Once for each time, not for each attempt.
         if stats.spill_fault.is_none() {
             tracing::error!(reason, consequence, "the spill cannot take what the store does not");
         }
-        stats.spill_fault = Some(reason.into());
+        (stats.spill_fault, stats.spill_full) = (Some(reason.into()), full);
     }
 }

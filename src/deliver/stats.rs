@@ -57,8 +57,10 @@ pub struct DeliverSnapshot {
     pub pending_bytes: usize,
     /// Whether it takes nothing more, since neither store nor spill does.
     pub holding_back: bool,
-    /// Why the spill cannot be written, if so.
+    /// Why the spill does not take what it should, if so.
     pub spill_fault: Option<String>,
+    /// Whether that is because it is full.
+    pub spill_full: bool,
     /// Turns of its loop: it stands still only if delivery does.
     pub turns: u64,
     /// When it turned last.

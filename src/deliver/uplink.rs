@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// `write_request_timeout` of 2 s.
 pub(super) const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 /// How long a connection may take, the driver's look at the whole cluster included.
-const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Distance of two heartbeats.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 /// Distance of two looks for rows that are too old, and how long one may take.

@@ -46,7 +46,8 @@ async fn a_full_spill_told_to_drop_the_newest_keeps_what_it_has_and_counts_the_r
     let counts = bench.counts();
     assert_eq!((counts.dropped[&Policy::Overflow] + counts.backlog, bench.fired()), (400, 40));
     assert!(counts.backlog > 0 && bench.spill.stats().dropped_records == 0);
-    assert!(bench.stats.snapshot().spill_fault.is_some_and(|fault| fault.contains("full")));
+    let stats = bench.stats.snapshot();
+    assert!(stats.spill_full && stats.spill_fault.is_some_and(|fault| fault.contains("bytes are used")));
     bench.store.now(Script::Works);
     bench.until("drained", |b| b.counts().backlog == 0).await;
     let first_is_there = bench.store.written.lock().unwrap().iter().any(|rows| rows.chunks[0].seq == 0);
