@@ -4,11 +4,12 @@
 //! needed: delivery looks for it by itself.
 //!
 //! Stop: sources take nothing more and give up their way into the pipeline; end-of-stream walks down and
-//! flushes what is gathered; delivery makes it durable; then the brokers are told, and the monitor ends.
+//! flushes what is gathered; delivery makes it durable, within `deliver.drain_within`, whatever hangs; all
+//! the while the brokers are told what is settled; then the sources and the monitor end.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
@@ -26,7 +27,7 @@ use crate::ledger::{Ledger, Snapshot};
 use crate::limits::{FLUSHES_BYTES_MAX, FLUSHES_MAX, ITEMS_BYTES_MAX, ITEMS_MAX, RAW_BYTES_MAX, RAW_ITEMS_MAX};
 use crate::live::LiveBoard;
 use crate::monitor::{self, Readiness, View};
-use crate::pipeline::{Bounds, Pipeline, QueueGauges};
+use crate::pipeline::{Bounds, Pipeline, QueueGauges, Sender};
 use crate::preprocess::Preprocess;
 use crate::row::AgentRow;
 use crate::source::{self, Outlet};
@@ -35,8 +36,14 @@ use crate::state::{StateDir, fill_random};
 use crate::store;
 
 mod look;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 use look::Looker;
+
+/// What stages and sources may take to end once delivery has.
+const END_WITHIN: Duration = Duration::from_secs(3);
 
 /// A running agent.
 pub struct App {
@@ -102,6 +109,7 @@ impl App {
             .stage(Chunk::new(setup), outgoing_bounds())
             .sink();
 
+        let (stop, settled) = (CancellationToken::new(), CancellationToken::new());
         let deliver_stats = StatsHandle::default();
         let looker = Arc::new(Looker {
             config: config.clone(),
@@ -116,12 +124,14 @@ impl App {
             quarantine: quarantine.clone(),
             deliver: deliver_stats.clone(),
             live: live.clone(),
-            watched: AtomicU64::new(0),
+            watch: Mutex::default(),
         });
         let deliver = Deliver::new(Parts {
             config: config.deliver.clone(),
+            clock,
             ledger,
             spill,
+            spill_bytes_max: config.spill.disk_max.as_u64(),
             overflow: config.spill.overflow,
             quarantine,
             connect: connect(config.store.clone()),
@@ -130,12 +140,12 @@ impl App {
                 Arc::new(move || looker.heartbeat())
             },
             stats: deliver_stats,
+            stop: stop.clone(),
         });
         let deliver = tokio::spawn(deliver.run(output));
 
-        let (stop, settled) = (CancellationToken::new(), CancellationToken::new());
-        let sources = start_sources(&config, &agent, &gauges, &looker.ledger, &clock, &sender, &stop, &settled);
-        drop(sender);
+        // The sources hold the only senders: when they have given them up, end-of-stream walks down.
+        let sources = Ends { sender, stop: stop.clone(), settled: settled.clone() }.start_sources(&looker);
         let monitor_stop = CancellationToken::new();
         let monitor = listener.map(|listener| {
             let view = looker.clone().view();
@@ -162,22 +172,35 @@ impl App {
         self.looker.alive() && !self.deliver.is_finished()
     }
 
-    /// Stops and drains.
+    /// Stops and drains. Takes at most `deliver.drain_within` and some seconds.
     pub async fn stop(self) -> Outcome {
         self.looker.draining.store(true, Ordering::Relaxed);
         self.stop.cancel();
-        let failed_stages = self.pipeline.join().await.err().unwrap_or_default();
-        let undurable = self.deliver.await.unwrap_or(0);
+        let ledger = &self.looker.ledger;
+        let mut failed_stages = Vec::new();
+        // It ends by itself when the pipeline has, or when its time is over; in both cases the stages end.
+        let undurable = self.deliver.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "delivery failed: please report this");
+            failed_stages.push("deliver".into());
+            ledger.snapshot().total.in_flight
+        });
+        match tokio::time::timeout(END_WITHIN, self.pipeline.join()).await {
+            Ok(ended) => failed_stages.extend(ended.err().unwrap_or_default()),
+            Err(_) => failed_stages.push("one that does not end".into()),
+        }
+        // Every receipt that will fire has fired.
         self.settled.cancel();
         for source in self.sources {
-            // Aborting a source that does not end would lose its last acknowledgements; they bound themselves.
-            let _ = source.await;
+            // A source that does not end is left to the runtime; aborting it would lose acknowledgements.
+            if tokio::time::timeout(END_WITHIN, source).await.is_err() {
+                tracing::warn!("a source does not end; the agent ends without it");
+            }
         }
         self.monitor_stop.cancel();
         if let Some(monitor) = self.monitor {
             let _ = monitor.await;
         }
-        Outcome { ledger: self.looker.ledger.snapshot(), undurable, failed_stages }
+        Outcome { ledger: ledger.snapshot(), undurable, failed_stages }
     }
 }
 
@@ -258,32 +281,33 @@ fn connect(config: store::Config) -> Connect {
     })
 }
 
-#[expect(clippy::too_many_arguments, reason = "the one place where everything meets")]
-fn start_sources(
-    config: &Config,
-    agent: &str,
-    gauges: &[Arc<SourceGauges>],
-    ledger: &Arc<Ledger>,
-    clock: &Arc<dyn Clock>,
-    sender: &crate::pipeline::Sender<RawMessage>,
-    stop: &CancellationToken,
-    settled: &CancellationToken,
-) -> Vec<JoinHandle<()>> {
-    let outlet = |gauges: &Arc<SourceGauges>| Outlet {
-        id: ledger.source(&gauges.name),
-        sender: Some(sender.clone()),
-        gauges: gauges.clone(),
-        clock: clock.clone(),
-        stop: stop.clone(),
-        settled: settled.clone(),
-    };
-    let (of_serial, of_mqtt) = gauges.split_at(config.source.serial.len());
-    let serial = config.source.serial.iter().zip(of_serial);
-    let serial = serial.map(|(source, gauges)| tokio::spawn(source::run_serial(source.clone(), outlet(gauges))));
-    let mqtt = config.source.mqtt.iter().zip(of_mqtt);
-    let mqtt =
-        mqtt.map(|(source, gauges)| tokio::spawn(source::run_mqtt(source.clone(), agent.into(), outlet(gauges))));
-    serial.chain(mqtt).collect()
+/// What ties the sources to the rest: where data goes in, and how they are told of the end.
+struct Ends {
+    sender: Sender<RawMessage>,
+    stop: CancellationToken,
+    settled: CancellationToken,
+}
+
+impl Ends {
+    fn start_sources(self, agent: &Looker) -> Vec<JoinHandle<()>> {
+        let outlet = |gauges: &Arc<SourceGauges>| Outlet {
+            id: agent.ledger.source(&gauges.name),
+            sender: Some(self.sender.clone()),
+            gauges: gauges.clone(),
+            clock: agent.clock.clone(),
+            stop: self.stop.clone(),
+            settled: self.settled.clone(),
+        };
+        let sources = &agent.config.source;
+        let (of_serial, of_mqtt) = agent.sources.split_at(sources.serial.len());
+        let serial = sources.serial.iter().zip(of_serial);
+        let serial = serial.map(|(source, gauges)| tokio::spawn(source::run_serial(source.clone(), outlet(gauges))));
+        let mqtt = sources.mqtt.iter().zip(of_mqtt);
+        let mqtt = mqtt.map(|(source, gauges)| {
+            tokio::spawn(source::run_mqtt(source.clone(), agent.agent.clone(), outlet(gauges)))
+        });
+        serial.chain(mqtt).collect()
+    }
 }
 
 fn raw_bounds() -> Bounds<RawMessage> {

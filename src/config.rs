@@ -4,13 +4,15 @@
 //! what would be right. `docs/configuration.md` describes every key, held to this by a test.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::item::FormatName;
-use crate::limits::SOURCES_MAX;
+use crate::limits::{DISK_BYTES_MIN, SOURCES_MAX};
 use crate::source::{MqttConfig, SerialConfig};
 use crate::{clock, deliver, monitor, preprocess, spill, store};
 
@@ -140,11 +142,12 @@ impl Config {
     /// # Errors
     /// Every fault that could be found.
     pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
-        let (config, mut faults) = deserialize(text);
+        let (config, root, mut faults) = deserialize(text);
         if let Some(config) = &config {
-            let table = DeTable::parse(text).ok();
-            for (key, what) in config.faults() {
-                let line = table.as_ref().and_then(|table| line_of(text, table.get_ref(), &key));
+            let whole = faults.is_empty();
+            // What was taken out is not missing.
+            for (key, what) in config.faults().into_iter().filter(|(key, _)| whole || key != "source") {
+                let line = line_of(text, root.get_ref(), &key);
                 faults.push(Fault { line, what: format!("{key}: {what}") });
             }
         }
@@ -178,8 +181,11 @@ impl Config {
         if let Err(error) = self.spill.validate() {
             fault(format!("spill.{}", error.key), format!("{} {}", error.value, error.expected));
         }
-        if self.quarantine.disk_max < bytesize::ByteSize::mib(4) {
-            fault("quarantine.disk_max".into(), "must be at least 4MiB".into());
+        for (key, disk_max) in [("spill", self.spill.disk_max), ("quarantine", self.quarantine.disk_max)] {
+            if disk_max.as_u64() < DISK_BYTES_MIN {
+                let least = bytesize::ByteSize::b(DISK_BYTES_MIN);
+                fault(format!("{key}.disk_max"), format!("{disk_max} must be at least {least}"));
+            }
         }
         if self.quarantine_dir() == self.spill.dir {
             fault("quarantine.dir".into(), "must be another directory than spill.dir".into());
@@ -248,33 +254,72 @@ fn name(name: &str) -> Result<(), String> {
     }
 }
 
-/// Reads as much as can be read: a line that cannot is noted, blanked and passed over.
-fn deserialize(text: &str) -> (Option<Config>, Vec<Fault>) {
-    let mut text = text.to_owned();
+/// Reads as much as can be read: what cannot is noted, taken out and passed over, so that all faults are
+/// named at once. Gives the configuration if one is left, what was read, and the faults.
+fn deserialize(text: &str) -> (Option<Config>, Spanned<DeTable<'_>>, Vec<Fault>) {
+    let line = |span: &Range<usize>| Some(text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let fault = |error: &toml::de::Error| Fault {
+        line: error.span().as_ref().and_then(line),
+        what: error.message().replace('\n', " "),
+    };
+    let (mut root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // What the rest means is anybody's guess.
+        return (None, root, errors.iter().take(FAULTS_MAX).map(fault).collect());
+    }
     let mut faults = Vec::new();
+    let mut taken: Vec<String> = Vec::new();
+    // Each turn takes something out, and a file is finite; the bound is for the reader.
     while faults.len() < FAULTS_MAX {
-        let error = match toml::from_str::<Config>(&text) {
-            Ok(config) => return (Some(config), faults),
+        let error = match Config::deserialize(toml::Deserializer::from(root.clone())) {
+            Ok(config) => return (Some(config), root, faults),
             Err(error) => error,
         };
-        let what = error.message().replace('\n', " ");
-        let span = error.span().filter(|span| span.start < text.len());
-        let Some(span) = span else {
-            faults.push(Fault { line: None, what });
-            break;
-        };
-        let start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
-        let end = text[span.start..].find('\n').map_or(text.len(), |at| span.start + at);
-        let line = text[..span.start].matches('\n').count() + 1;
-        let blanked = text[start..end].contains('=') && span.end <= end;
-        // A key that is absent is reported for its section, whose lines may all be right.
-        faults.push(Fault { line: Some(line), what });
-        if !blanked {
-            break;
+        // A key that was taken out is not missing.
+        let missed = taken.iter().any(|key| error.message().starts_with(&format!("missing field `{key}`")));
+        if !missed {
+            faults.push(fault(&error));
         }
-        text.replace_range(start..end, &" ".repeat(end - start));
+        match error.span().and_then(|span| take_out(root.get_mut(), &span)) {
+            Some(key) => taken.push(key),
+            None if !missed && error.message().starts_with("missing field `car`") => {
+                root.get_mut().insert(spanned("car".into()), spanned(DeValue::String("car".into())));
+                faults.last_mut().into_iter().for_each(|fault| fault.line = None);
+            }
+            None if missed && !root.get_ref().iter().any(|(key, _)| key.get_ref() == "car") => {
+                root.get_mut().insert(spanned("car".into()), spanned(DeValue::String("car".into())));
+            }
+            None => break,
+        }
     }
-    (None, faults)
+    (None, root, faults)
+}
+
+fn spanned<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}
+
+/// Takes out the entry whose key or value is at `span`; gives its key.
+fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
+    let here = table.iter().find(|(key, value)| key.span() == *span || value.span() == *span);
+    if let Some(key) = here.map(|(key, _)| key.clone()) {
+        table.remove(&key);
+        return Some(key.get_ref().to_string());
+    }
+    table.iter_mut().find_map(|(key, value)| match value.get_mut() {
+        DeValue::Table(inner) => take_out(inner, span),
+        DeValue::Array(entries) => {
+            if entries.iter().any(|entry| entry.span() == *span) {
+                *entries = entries.iter().filter(|entry| entry.span() != *span).cloned().collect();
+                return Some(key.get_ref().to_string());
+            }
+            entries.iter_mut().find_map(|entry| match entry.get_mut() {
+                DeValue::Table(inner) => take_out(inner, span),
+                _ => None,
+            })
+        }
+        _ => None,
+    })
 }
 
 /// The line of a key such as `source.mqtt[0].url`, or of the nearest section that exists.

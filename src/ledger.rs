@@ -10,6 +10,7 @@
 //! Deliberately absent: derived samples (they have a line of their own once they exist), rates, history.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -117,6 +118,7 @@ pub struct Snapshot {
 #[derive(Debug, Default)]
 pub struct Ledger {
     lines: Mutex<Vec<(Name, Counts)>>,
+    ended: AtomicBool,
 }
 
 impl Ledger {
@@ -172,6 +174,28 @@ impl Ledger {
             counts.backlog = counts.backlog.saturating_sub(samples);
             *counts.fate(fate) += samples;
         }
+    }
+
+    /// Moves samples out of the backlog to `fate` when nobody can say any more whose they were: the source
+    /// with the largest backlog gives first. With one source that is exact, and the identity holds for each.
+    pub fn settle_backlog_of_anyone(&self, samples: u64, fate: Fate) {
+        let mut lines = self.lock();
+        let mut left = samples;
+        while let Some((_, counts)) = lines.iter_mut().max_by_key(|(_, counts)| counts.backlog) {
+            let taken = left.min(counts.backlog);
+            if taken == 0 {
+                return;
+            }
+            counts.backlog -= taken;
+            *counts.fate(fate) += taken;
+            left -= taken;
+        }
+    }
+
+    /// The agent's stop is over: samples dropped from here on were cut off by it and stay in flight, which
+    /// is what they were.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
     }
 
     /// All counts of one moment.
@@ -264,6 +288,9 @@ impl Drop for Tally {
             return;
         }
         if let Some(ledger) = &self.ledger {
+            if ledger.ended.load(Ordering::Acquire) {
+                return;
+            }
             let mut lines = ledger.lock();
             for &(source, samples) in &self.parts {
                 let counts = &mut lines[usize::from(source.0)].1;
@@ -307,5 +334,30 @@ mod tests {
         let now = ledger.snapshot();
         assert!(!now.balanced);
         assert_eq!(now.total.in_flight, 0);
+    }
+
+    #[test]
+    fn what_a_stop_cuts_off_stays_in_flight() {
+        let ledger = Ledger::new();
+        let tally = ledger.receive(ledger.source("a"), 3);
+        ledger.end();
+        drop(tally);
+        let now = ledger.snapshot();
+        assert!(now.balanced);
+        assert_eq!(now.total.in_flight, 3);
+    }
+
+    #[test]
+    fn a_backlog_that_nobody_can_name_leaves_the_largest_and_never_an_imbalance() {
+        let ledger = Ledger::new();
+        let (a, b) = (ledger.source("a"), ledger.source("b"));
+        ledger.recover(a, 5);
+        ledger.recover(b, 8);
+        ledger.settle_backlog_of_anyone(10, Fate::Dropped(Policy::Damaged));
+        let now = ledger.snapshot();
+        assert!(now.balanced, "{now:?}");
+        assert_eq!((now.sources["a"].backlog, now.sources["b"].backlog), (3, 0));
+        ledger.settle_backlog_of_anyone(10, Fate::Dropped(Policy::Damaged));
+        assert_eq!(ledger.snapshot().total.dropped[&Policy::Damaged], 13, "never more than there was");
     }
 }

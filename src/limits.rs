@@ -2,7 +2,8 @@
 //! its default and its upper bound stand here.
 //!
 //! Memory, by the sum of the queues (the resident aim is 100 MiB at the `wide` tier):
-//! `RAW 8 + ITEMS 8 + FLUSHES 8 + PENDING 24 + in flight 8 = 56 MiB` at worst, with every queue full.
+//! `RAW 8 + ITEMS 2 × 8 + FLUSHES 8 + UNSTORED 24 + BACKLOG 12 + QUARANTINE 4 = 72 MiB` at worst, with every
+//! queue full.
 
 use std::time::Duration;
 
@@ -70,15 +71,37 @@ pub const PARTITION_ROWS_MAX: u64 = 100_000;
 /// Bytes of one partition in the store, aimed at.
 pub const PARTITION_BYTES_MAX: u64 = 100_000_000;
 
-/// Flushes waiting in delivery for a store that lags, until D: 10 devices × 5/s × 5 s.
-pub const PENDING_FLUSHES_MAX: usize = 1_024;
-/// Their bytes: the `f1` tier's 2.2 MB/s × 10 s.
-pub const PENDING_BYTES_MAX: usize = 24 * MIB;
+/// Flushes that delivery holds, until they are stored or spilled: 10 devices × 5/s × 5 s, doubled four
+/// times for a store that lags and a disk that fails.
+pub const UNSTORED_FLUSHES_MAX: usize = 1_024;
+/// Their bytes, those on the way to the store or the spill included: the `f1` tier's 2.2 MB/s × 10 s.
+pub const UNSTORED_BYTES_MAX: usize = 24 * MIB;
+/// Bytes of live writes in flight, and of one append to the spill: a few of the largest flushes.
+pub const LIVE_BYTES_MAX: usize = 8 * MIB;
+const _: () = assert!(LIVE_BYTES_MAX + 2 * FLUSH_BYTES_MAX <= UNSTORED_BYTES_MAX);
+/// Bytes of backlog writes in flight.
+pub const BACKLOG_BYTES_MAX: usize = 8 * MIB;
+/// Bytes fetched from the spill ahead of its writes.
+pub const FETCH_BYTES_MAX: usize = 4 * MIB;
+/// Items that wait for the quarantine: 1 s of a broker at 1,000 messages/s that cannot be decoded.
+pub const QUARANTINE_WAITING_MAX: usize = 1_024;
+/// Their bytes, beyond which delivery takes nothing more.
+pub const QUARANTINE_WAITING_BYTES_MAX: usize = 4 * MIB;
+/// Bytes of one append to the quarantine: a quarter of the smallest that may be configured.
+pub const QUARANTINE_APPEND_BYTES_MAX: usize = MIB;
+/// Smallest budget of the quarantine and of the spill: twice the largest flush.
+pub const DISK_BYTES_MIN: u64 = 4 * MIB as u64;
+const _: () = assert!(QUARANTINE_APPEND_BYTES_MAX as u64 * 4 <= DISK_BYTES_MIN);
+const _: () = assert!(FLUSH_BYTES_MAX as u64 * 2 <= DISK_BYTES_MIN);
+
 /// Writes in flight to the store: live and backlog together.
 pub const WRITES_IN_FLIGHT_MAX: usize = 16;
 /// Of these, what the backlog may take while live data waits.
 pub const BACKLOG_WRITES_MAX: usize = 4;
-const _: () = assert!(BACKLOG_WRITES_MAX < WRITES_IN_FLIGHT_MAX);
+/// Of these, what the backlog may take alone: live data that comes finds room at once.
+pub const BACKLOG_WRITES_ALONE_MAX: usize = 12;
+const _: () = assert!(BACKLOG_WRITES_MAX < BACKLOG_WRITES_ALONE_MAX);
+const _: () = assert!(BACKLOG_WRITES_ALONE_MAX < WRITES_IN_FLIGHT_MAX);
 // Fewer than the 1,024 orphans at which the driver gives a connection up.
 const _: () = assert!(WRITES_IN_FLIGHT_MAX < 1_024);
 /// Bytes of one record in the spill, above which it is damage.

@@ -1,7 +1,8 @@
 //! How the agent is looked at: snapshots of its parts, put together for the monitor.
 
+use super::watch::{STUCK_AFTER, Watch};
 use super::*;
-use crate::deliver::LinkState;
+use crate::deliver::{DeliverSnapshot, LinkState};
 use crate::monitor::ProcessStatus;
 use crate::monitor::status::{
     AgentState, DeliverMode, DeliverStatus, Latency, QueueStatus, SourceStatus, SpillState, SpillStatus, Status,
@@ -23,8 +24,7 @@ pub(super) struct Looker {
     pub(super) quarantine: Spill,
     pub(super) deliver: StatsHandle,
     pub(super) live: Arc<LiveBoard>,
-    /// Progress at the last look of the watchdog.
-    pub(super) watched: AtomicU64,
+    pub(super) watch: Mutex<Watch>,
 }
 
 impl Looker {
@@ -43,12 +43,12 @@ impl Looker {
         Readiness { ready: waiting_for.is_empty(), waiting_for }
     }
 
-    /// Delivery's loop turns, and items move unless there are none or delivery holds them back.
+    /// Whether delivery's loop turns and every stage that could work does; see [`Watch`].
     pub(super) fn alive(&self) -> bool {
-        let deliver = self.deliver.snapshot();
-        let progress = self.queues.progress() + deliver.turns;
-        let moved = self.watched.swap(progress, Ordering::Relaxed) != progress;
-        moved && self.clock.now().duration_since(deliver.turned_at.unwrap_or(self.started)) < Duration::from_secs(10)
+        let (now, deliver) = (self.clock.now(), self.deliver.snapshot());
+        let turns = now.duration_since(deliver.turned_at.unwrap_or(self.started)) < STUCK_AFTER;
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        turns && watch.look(&self.queues.moves(), deliver.holding_back, now)
     }
 
     /// A row for each car that is heard, as seen now.
@@ -85,7 +85,7 @@ impl Looker {
             ledger: self.ledger.snapshot(),
             sources: self.sources.iter().map(|source| SourceStatus::of(source, now)).collect(),
             queues: self.queues.snapshot().into_iter().map(QueueStatus::from).collect(),
-            spill: self.spill_status(deliver.mode, deliver.spill_fault.clone()),
+            spill: self.spill_status(&deliver),
             store: StoreStatus {
                 kind: match &self.config.store.url {
                     StoreUrl::Sqlite { .. } => "sqlite".into(),
@@ -119,11 +119,11 @@ impl Looker {
         }
     }
 
-    fn spill_status(&self, mode: Mode, fault: Option<String>) -> SpillStatus {
+    fn spill_status(&self, deliver: &DeliverSnapshot) -> SpillStatus {
         let spill = self.spill.stats();
-        let full = fault.as_ref().is_some_and(|fault| fault.contains("full")) || spill.dropped_records > 0;
-        let state = match (spill.failing || fault.is_some(), spill.backlog_records, mode) {
-            (true, ..) if full => SpillState::Full,
+        let fault = deliver.spill_fault.clone();
+        let state = match (spill.failing || fault.is_some(), spill.backlog_records, deliver.mode) {
+            (true, ..) if deliver.spill_full => SpillState::Full,
             (true, ..) => SpillState::Failed,
             (false, 0, _) => SpillState::Idle,
             (false, _, Mode::Draining) => SpillState::Draining,

@@ -27,13 +27,18 @@ pub enum Decision {
 #[must_use]
 pub fn decide(error: &StoreError, attempt: u32, jitter: f64) -> Decision {
     match error {
-        StoreError::Unavailable { .. } => {
-            let doubled = RETRY_AFTER_MIN.saturating_mul(1 << attempt.min(16)).min(RETRY_AFTER_MAX);
-            Decision::Retry(doubled.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0)))
-        }
+        StoreError::Unavailable { .. } => Decision::Retry(backoff(attempt, jitter)),
         StoreError::Hold { .. } => Decision::Hold(HOLD_FOR),
         StoreError::Rejected { .. } => Decision::Poison,
     }
+}
+
+/// The pause before the `attempt`-th retry (from 0): doubled each time up to 2 s, and by `jitter` up to a
+/// half shorter.
+#[must_use]
+pub fn backoff(attempt: u32, jitter: f64) -> Duration {
+    let doubled = RETRY_AFTER_MIN.saturating_mul(1 << attempt.min(16)).min(RETRY_AFTER_MAX);
+    doubled.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]

@@ -7,13 +7,19 @@
 //!   │ never connected     └──── a probe succeeds ────┘
 //! ```
 //! While it is not up, one probe at a time is made: enough to notice the end of an outage, too few to
-//! pile requests up on a store that hangs.
+//! pile requests up on a store that hangs. A probe only reads, so after it a single write is tried: only
+//! a write that succeeds opens the window and ends the backing off. A store that answers probes and
+//! refuses writes is so asked less and less often, not as fast as it can fail.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::decide::{Decision, decide};
+use crate::limits::WRITES_IN_FLIGHT_MAX;
 use crate::store::{Store, StoreError};
+
+/// Distance of two lines in the log about the link, whatever it does: an outage may last, or flap, for hours.
+const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// What the uplink does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,14 +41,29 @@ pub enum LinkState {
 pub(super) struct Link {
     store: Option<Arc<dyn Store>>,
     state: LinkState,
+    since: Instant,
     detail: String,
+    /// Failures since the last write that succeeded.
     attempt: u32,
     probe_at: Instant,
+    /// Whether a write has succeeded since it came up.
+    proven: bool,
+    /// What the log was told last, and when.
+    said: Option<(LinkState, Instant)>,
 }
 
 impl Link {
     pub(super) fn new(now: Instant) -> Self {
-        Self { store: None, state: LinkState::Connecting, detail: String::new(), attempt: 0, probe_at: now }
+        Self {
+            store: None,
+            state: LinkState::Connecting,
+            since: now,
+            detail: String::new(),
+            attempt: 0,
+            probe_at: now,
+            proven: false,
+            said: None,
+        }
     }
 
     pub(super) fn state(&self) -> LinkState {
@@ -63,40 +84,167 @@ impl Link {
         self.store.as_ref().filter(|_| self.state == LinkState::Up)
     }
 
+    /// How many writes may be in flight.
+    pub(super) fn window(&self) -> usize {
+        match (self.state, self.proven) {
+            (LinkState::Up, true) => WRITES_IN_FLIGHT_MAX,
+            (LinkState::Up, false) => 1,
+            _ => 0,
+        }
+    }
+
     /// When to probe; `None` while it is up.
     pub(super) fn probe_at(&self) -> Option<Instant> {
         (self.state != LinkState::Up).then_some(self.probe_at)
     }
 
-    pub(super) fn connected(&mut self, store: Arc<dyn Store>) {
+    pub(super) fn connected(&mut self, store: Arc<dyn Store>, now: Instant) {
         self.store = Some(store);
-        self.succeeded();
+        self.probed(now);
     }
 
-    /// Something was written.
-    pub(super) fn succeeded(&mut self) {
-        if self.state != LinkState::Up {
-            tracing::info!(after = ?self.state, "store takes writes");
+    /// A probe was answered.
+    pub(super) fn probed(&mut self, now: Instant) {
+        self.proven = false;
+        self.enter(LinkState::Up, now);
+    }
+
+    /// Something was written. If the link has stalled meanwhile, the next probe finds out.
+    pub(super) fn wrote(&mut self) {
+        if self.state == LinkState::Up {
+            (self.proven, self.attempt) = (true, 0);
             self.detail.clear();
         }
-        (self.state, self.attempt) = (LinkState::Up, 0);
     }
 
-    /// Something failed with `error`; poison says nothing of the link.
-    pub(super) fn failed(&mut self, error: &StoreError, now: Instant, jitter: f64) {
+    /// A write failed with `error`. Writes begin only while it is up, so one that fails later belongs to a
+    /// failure that is known already.
+    pub(super) fn write_failed(&mut self, error: &StoreError, now: Instant, jitter: f64) {
+        if self.state == LinkState::Up {
+            self.probe_failed(error, now, jitter);
+        }
+    }
+
+    /// A connection or a probe failed with `error`; poison says nothing of the link.
+    pub(super) fn probe_failed(&mut self, error: &StoreError, now: Instant, jitter: f64) {
         let (state, pause) = match decide(error, self.attempt, jitter) {
             Decision::Poison => return,
             Decision::Hold(pause) => (LinkState::Holding, pause),
             Decision::Retry(pause) if self.store.is_some() => (LinkState::Stalled, pause),
             Decision::Retry(pause) => (LinkState::Down, pause),
         };
-        let detail = error.to_string();
-        // One line for each change, not for each attempt: an outage may last for hours.
-        if state != self.state {
-            tracing::warn!(error = detail, "store does not take writes; what comes is kept and goes to the spill");
-        }
-        (self.state, self.detail) = (state, detail);
+        self.detail = error.to_string();
         self.attempt = self.attempt.saturating_add(1);
         self.probe_at = now + pause;
+        self.enter(state, now);
+    }
+
+    fn enter(&mut self, state: LinkState, now: Instant) {
+        if self.state != state {
+            (self.state, self.since) = (state, now);
+        }
+    }
+
+    /// Logs the state if it is another one than was logged last; answers what it said. To be called often.
+    pub(super) fn report(&mut self, now: Instant) -> Option<LinkState> {
+        let said = self.said.map(|(state, _)| state);
+        let quiet = self.said.is_some_and(|(_, at)| now.duration_since(at) < SAY_EVERY);
+        // After an outage, a probe alone is no news: as a rule a write follows at once.
+        let doubtful = said.is_some() && self.window() == 1 && now.duration_since(self.since) < SAY_EVERY;
+        if self.state == LinkState::Connecting || said == Some(self.state) || quiet || doubtful {
+            return None;
+        }
+        if self.state == LinkState::Up {
+            tracing::info!("store takes writes");
+        } else {
+            let error = &self.detail;
+            tracing::warn!(error, "store does not take writes; what comes is kept and goes to the spill");
+        }
+        self.said = Some((self.state, now));
+        Some(self.state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broken() -> StoreError {
+        StoreError::Unavailable { what: "write".into(), reason: "broken".into() }
+    }
+
+    fn stalled_at(now: Instant) -> Link {
+        let mut link = Link::new(now);
+        link.connected(crate::deliver::tests::Scripted::new(crate::deliver::tests::Script::Refuses), now);
+        link.wrote();
+        link.write_failed(&broken(), now, 1.0);
+        link
+    }
+
+    #[test]
+    fn a_store_that_answers_probes_and_refuses_writes_is_asked_less_and_less_often() {
+        let mut now = Instant::now();
+        let mut link = stalled_at(now);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            let at = link.probe_at().unwrap();
+            pauses.push(at.duration_since(now).as_millis());
+            now = at;
+            link.probed(now);
+            assert_eq!(link.window(), 1, "one write is tried");
+            link.write_failed(&broken(), now, 1.0);
+            assert_eq!(link.window(), 0);
+        }
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 2000, 2000]);
+        link.probed(now);
+        link.wrote();
+        assert_eq!(link.window(), WRITES_IN_FLIGHT_MAX);
+        link.write_failed(&broken(), now, 1.0);
+        assert_eq!(link.probe_at().unwrap().duration_since(now).as_millis(), 50, "from the start again");
+    }
+
+    #[test]
+    fn writes_that_fail_together_count_as_one_failure() {
+        let now = Instant::now();
+        let mut link = stalled_at(now);
+        let at = link.probe_at();
+        (0..15).for_each(|_| link.write_failed(&broken(), now, 1.0));
+        assert_eq!(link.probe_at(), at);
+        link.wrote();
+        assert_eq!(link.state(), LinkState::Stalled, "one late success does not end it");
+    }
+
+    #[test]
+    fn a_link_that_flaps_for_an_hour_writes_few_lines_and_the_last_one_is_true() {
+        let mut now = Instant::now();
+        let mut link = stalled_at(now);
+        let mut lines = 0;
+        for turn in 0..36_000 {
+            now += Duration::from_millis(100);
+            if turn % 2 == 0 {
+                link.probed(now);
+                link.wrote();
+            } else {
+                link.write_failed(&broken(), now, 0.0);
+            }
+            lines += usize::from(link.report(now).is_some());
+        }
+        assert!((1..=720).contains(&lines), "{lines} lines");
+        now += SAY_EVERY;
+        link.report(now);
+        assert_eq!(link.said.map(|(state, _)| state), Some(link.state()));
+    }
+
+    #[test]
+    fn a_probe_that_no_write_follows_is_no_news_and_a_quiet_link_is() {
+        let mut now = Instant::now();
+        let mut link = stalled_at(now);
+        assert_eq!(link.report(now), Some(LinkState::Stalled));
+        now += 3 * SAY_EVERY;
+        link.probed(now);
+        assert_eq!(link.report(now), None);
+        now += SAY_EVERY;
+        assert_eq!(link.report(now), Some(LinkState::Up), "nothing to write: the probe is all there is");
+        assert_eq!(link.report(now + SAY_EVERY), None);
     }
 }

@@ -8,20 +8,30 @@
 //! Three modes: *direct* (nothing in the spill, the store takes writes), *spilling* (it does not),
 //! *draining* (it does, and the backlog goes with a share of the writes beside live data).
 //!
-//! Invariants: a receipt fires only when the store has acknowledged or the spill has synced; nothing is
-//! spilled before D unless memory runs out; a record leaves the spill only after the store has
-//! acknowledged it; live data never waits for the backlog. The only module that sees store and spill.
+//! Invariants: a receipt fires only when the store has acknowledged, or spill or quarantine have synced, or
+//! a named policy has dropped and counted; nothing is spilled before D unless memory runs out or the agent
+//! stops; a record leaves the spill only after the store has acknowledged it, by the overflow policy or to
+//! the quarantine; live data never waits for the backlog; poison blocks nothing; once told to stop it ends
+//! within `drain_within`. The only module that sees store and spill.
+//!
+//! Read `run`, the loop, then `live`, `spilling`, `backlog` and `uplink`, what it decides by subject; `link`
+//! and `decide` are pure, `tasks` is all that waits.
 //!
 //! Deliberately absent so far: adaptive concurrency, priorities, and a ring in memory for the case that
 //! neither store nor spill can be written (then the sources are held back).
 
+mod backlog;
 mod decide;
 mod link;
+mod live;
+mod poison;
 mod quarantine;
 pub mod record;
 mod run;
+mod spilling;
 mod stats;
 mod tasks;
+mod uplink;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +41,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::{Store, StoreError};
 
-pub use decide::{Decision, decide};
+pub use decide::{Decision, backoff, decide};
 pub use link::LinkState;
 pub use run::{Deliver, Parts};
 pub use stats::{DeliverSnapshot, Mode, SpillLedger, StatsHandle};

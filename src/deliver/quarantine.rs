@@ -1,33 +1,46 @@
 //! The quarantine: what can be neither decoded nor stored, kept on disk with its reason.
 //!
-//! A disk queue of its own with a small budget; the oldest goes when it is full, counted there.
+//! A disk queue of its own with a small budget; the oldest goes when it is full, counted there. What
+//! waits for it is bounded in items and bytes; while it cannot be written, delivery takes nothing more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::record::{message_record, rows_record};
-use super::tasks::{BacklogRecord, Done, Poison};
-use crate::chunk::Flush;
+use super::poison::{Poison, samples_of};
+use super::record::{message_record, raw_record, rows_record};
+use super::tasks::{Done, caught};
 use crate::item::Malformed;
-use crate::ledger::{Fate, Ledger};
-use crate::limits::PENDING_FLUSHES_MAX;
-use crate::row::Rows;
-use crate::spill::{Record, Spill};
+use crate::ledger::{Fate, Ledger, SourceId, Tally};
+use crate::limits::{QUARANTINE_APPEND_BYTES_MAX, QUARANTINE_WAITING_BYTES_MAX, QUARANTINE_WAITING_MAX};
+use crate::receipt::Receipt;
+use crate::spill::{Position, Record, Spill};
 
 /// Pause before a disk that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// Items made durable by one append.
+/// Messages made durable by one append.
 const GROUP_MAX: usize = 64;
 
 /// Whose fate the quarantine decides.
 pub(super) enum Quarantined {
     /// Messages that could not be decoded.
     Messages(Vec<Malformed>),
-    /// A flush of which some rows are poison; the others are stored.
-    Live(Box<Flush>, Vec<Poison>),
+    /// Poison of a live flush; its other rows are stored.
+    Live { poison: Vec<Poison>, tally: Tally, receipts: Vec<Receipt> },
     /// The same from the backlog.
-    Backlog(Box<BacklogRecord>, Vec<Poison>),
+    Backlog { poison: Vec<Poison>, position: Position, samples: Vec<(SourceId, u64)> },
+    /// A record of the backlog that is sound and holds no rows.
+    Unreadable { record: Record, reason: String, position: Position, samples: Vec<(SourceId, u64)> },
+}
+
+impl Quarantined {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Messages(messages) => messages.iter().map(|message| message.payload.len()).sum(),
+            Self::Live { poison, .. } | Self::Backlog { poison, .. } => poison.iter().map(|p| p.rows.bytes()).sum(),
+            Self::Unreadable { record, .. } => record.payload.len(),
+        }
+    }
 }
 
 /// What waits for the quarantine.
@@ -35,35 +48,47 @@ pub(super) struct Quarantine {
     spill: Spill,
     ledger: Arc<Ledger>,
     messages: VecDeque<Malformed>,
-    rows: VecDeque<Quarantined>,
+    others: VecDeque<Quarantined>,
+    /// Of both.
+    bytes: usize,
     busy: bool,
     retry_at: Option<Instant>,
 }
 
 impl Quarantine {
     pub(super) fn new(spill: Spill, ledger: Arc<Ledger>) -> Self {
-        Self { spill, ledger, messages: VecDeque::new(), rows: VecDeque::new(), busy: false, retry_at: None }
+        Self {
+            spill,
+            ledger,
+            messages: VecDeque::new(),
+            others: VecDeque::new(),
+            bytes: 0,
+            busy: false,
+            retry_at: None,
+        }
     }
 
     pub(super) fn push_message(&mut self, malformed: Malformed) {
+        self.bytes += malformed.payload.len();
         self.messages.push_back(malformed);
     }
 
-    pub(super) fn push_rows(&mut self, item: Quarantined) {
-        self.rows.push_back(item);
+    pub(super) fn push(&mut self, item: Quarantined) {
+        self.bytes += item.bytes();
+        self.others.push_back(item);
     }
 
     /// Whether it takes no more until the disk does.
     pub(super) fn full(&self) -> bool {
-        self.messages.len() + self.rows.len() >= PENDING_FLUSHES_MAX
+        self.messages.len() + self.others.len() >= QUARANTINE_WAITING_MAX || self.bytes >= QUARANTINE_WAITING_BYTES_MAX
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        !self.busy && self.messages.is_empty() && self.rows.is_empty()
+        !self.busy && self.messages.is_empty() && self.others.is_empty()
     }
 
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.retry_at.filter(|_| !self.is_idle())
+        self.retry_at.filter(|_| !self.busy && !self.is_idle())
     }
 
     /// The next piece of work, if there is any and none is going on.
@@ -71,78 +96,115 @@ impl Quarantine {
         if self.busy || self.retry_at.is_some_and(|at| now < at) {
             return None;
         }
-        let item = match self.rows.pop_front() {
-            Some(item) => item,
-            None if self.messages.is_empty() => return None,
-            None => {
-                let count = self.messages.len().min(GROUP_MAX);
-                Quarantined::Messages(self.messages.drain(..count).collect())
-            }
-        };
+        let item = self.others.pop_front().or_else(|| self.next_messages())?;
         self.busy = true;
+        self.bytes -= item.bytes();
         let records = self.records(&item);
         let spill = self.spill.clone();
         Some(async move {
-            let outcome = spill.append(records).await.map(|_| ()).map_err(|error| error.to_string());
+            let append = async {
+                for part in parts(records) {
+                    spill.append(part).await.map_err(|error| error.to_string())?;
+                }
+                Ok(())
+            };
+            let outcome = caught(append).await.unwrap_or_else(|| Err("appending panicked: please report this".into()));
             Done::Quarantined { item, outcome }
         })
     }
 
+    fn next_messages(&mut self) -> Option<Quarantined> {
+        let count = self.messages.len().min(GROUP_MAX);
+        (count > 0).then(|| Quarantined::Messages(self.messages.drain(..count).collect()))
+    }
+
     fn records(&self, item: &Quarantined) -> Vec<Record> {
-        let of_rows = |poison: &[Poison]| -> Vec<Record> {
-            let record = |(chunk, reason): &Poison| {
-                let rows = Rows { chunks: vec![chunk.clone()], ..Rows::default() };
-                rows_record(&rows, &[], &self.ledger, reason)
-            };
-            poison.iter().map(record).collect()
-        };
+        let of_rows = |Poison { rows, reason }: &Poison| rows_record(rows, &[], &self.ledger, reason);
         match item {
             Quarantined::Messages(messages) => messages.iter().map(message_record).collect(),
-            Quarantined::Live(_, poison) | Quarantined::Backlog(_, poison) => of_rows(poison),
+            Quarantined::Live { poison, .. } | Quarantined::Backlog { poison, .. } => {
+                poison.iter().map(of_rows).collect()
+            }
+            Quarantined::Unreadable { record, reason, .. } => vec![raw_record(record, reason)],
         }
     }
 
     /// Settles what is durable now, or keeps it for another try. The backlog's record may then go.
-    pub(super) fn done(
-        &mut self,
-        item: Quarantined,
-        outcome: Result<(), String>,
-        now: Instant,
-    ) -> Option<crate::spill::Position> {
+    pub(super) fn done(&mut self, item: Quarantined, outcome: Result<(), String>, now: Instant) -> Option<Position> {
         self.busy = false;
         if let Err(reason) = outcome {
-            tracing::error!(reason, "the quarantine cannot be written; what belongs there is held back");
+            if self.retry_at.is_none() {
+                tracing::error!(reason, "the quarantine cannot be written; what belongs there is held back");
+            }
             self.retry_at = Some(now + RETRY_AFTER);
+            self.bytes += item.bytes();
             match item {
                 Quarantined::Messages(messages) => messages.into_iter().rev().for_each(|m| self.messages.push_front(m)),
-                rows => self.rows.push_front(rows),
+                other => self.others.push_front(other),
             }
             return None;
         }
         self.retry_at = None;
         match item {
             Quarantined::Messages(messages) => messages.into_iter().for_each(|m| m.receipt.settle()),
-            Quarantined::Live(flush, poison) => {
-                let Flush { mut tally, receipts, .. } = *flush;
+            Quarantined::Live { poison, mut tally, receipts } => {
                 tally.split(samples_of(&poison)).settle(Fate::Quarantined);
                 tally.settle(Fate::Stored);
-                receipts.into_iter().for_each(crate::receipt::Receipt::settle);
+                receipts.into_iter().for_each(Receipt::settle);
             }
-            Quarantined::Backlog(record, poison) => {
+            Quarantined::Backlog { poison, position, samples } => {
                 let mut left = samples_of(&poison);
-                for &(source, samples) in &record.samples {
+                for (source, samples) in samples {
                     let guilty = left.min(samples);
                     left -= guilty;
                     self.ledger.settle_backlog(&[(source, guilty)], Fate::Quarantined);
                     self.ledger.settle_backlog(&[(source, samples - guilty)], Fate::Stored);
                 }
-                return Some(record.position);
+                return Some(position);
+            }
+            Quarantined::Unreadable { position, samples, .. } => {
+                self.ledger.settle_backlog(&samples, Fate::Quarantined);
+                return Some(position);
             }
         }
         None
     }
 }
 
-fn samples_of(poison: &[Poison]) -> u64 {
-    poison.iter().map(|(chunk, _)| u64::from(chunk.n.unsigned_abs())).sum()
+/// Appends of a size that fits any quarantine, in order.
+fn parts(records: Vec<Record>) -> Vec<Vec<Record>> {
+    let mut parts: Vec<Vec<Record>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for record in records {
+        let more = record.payload.len() + record.meta.len();
+        match parts.last_mut().filter(|_| bytes.saturating_add(more) <= QUARANTINE_APPEND_BYTES_MAX) {
+            Some(part) => {
+                bytes += more;
+                part.push(record);
+            }
+            None => {
+                bytes = more;
+                parts.push(vec![record]);
+            }
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appends_are_cut_to_a_size_that_fits_and_keep_their_order() {
+        let record = |bytes: usize| Record { payload: vec![0; bytes].into(), ..Record::default() };
+        let third = QUARANTINE_APPEND_BYTES_MAX / 3;
+        let cut = |sizes: &[usize]| -> Vec<Vec<usize>> {
+            let parts = parts(sizes.iter().map(|&bytes| record(bytes)).collect());
+            parts.iter().map(|part| part.iter().map(|record| record.payload.len()).collect()).collect()
+        };
+        assert_eq!(cut(&[]), Vec::<Vec<usize>>::new());
+        assert_eq!(cut(&[third, third, third, third]), [vec![third; 3], vec![third]]);
+        assert_eq!(cut(&[4 * third, 1]), [vec![4 * third], vec![1]]);
+    }
 }

@@ -56,6 +56,12 @@ impl Meta {
         let config = bincode::config::standard().with_limit::<65_536>();
         bincode::decode_from_slice(body, config).ok().map(|(meta, _)| meta)
     }
+
+    /// Its samples, by their place in the ledger.
+    #[must_use]
+    pub fn samples_in(&self, ledger: &Ledger) -> Vec<(SourceId, u64)> {
+        self.samples.iter().map(|(name, count)| (ledger.source(name), *count)).collect()
+    }
 }
 
 /// Rows for the backlog, or with a reason for the quarantine.
@@ -74,11 +80,19 @@ pub fn message_record(malformed: &Malformed) -> Record {
     Record { meta: meta.encode(), payload: malformed.payload.clone(), weight: 0 }
 }
 
+/// A record as it is, for the quarantine, with a reason.
+#[must_use]
+pub fn raw_record(record: &Record, reason: &str) -> Record {
+    let samples = Meta::decode(&record.meta).map(|meta| meta.samples).unwrap_or_default();
+    let meta = Meta { samples, reason: cut(reason), content: Content::Rows };
+    Record { meta: meta.encode(), ..record.clone() }
+}
+
 /// The samples of a record, by their place in the ledger; of an unreadable meta all go to `unknown`.
 #[must_use]
 pub fn samples_of(meta: Option<&[u8]>, weight: u64, ledger: &Ledger) -> Vec<(SourceId, u64)> {
     match meta.and_then(Meta::decode) {
-        Some(meta) => meta.samples.iter().map(|(name, count)| (ledger.source(name), *count)).collect(),
+        Some(meta) => meta.samples_in(ledger),
         None => vec![(ledger.source("unknown"), weight)],
     }
 }

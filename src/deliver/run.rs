@@ -1,46 +1,48 @@
-//! Delivery's loop: one task that owns what is pending and decides; all waiting is done in tasks of its own.
+//! Delivery's loop: one task that owns what is not durable yet and decides; all waiting is done in tasks
+//! of its own. Read [`Deliver::run`], then `live`, `spilling`, `backlog` and `uplink`: the same type, by
+//! subject.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
+use super::backlog::Backlog;
 use super::link::{Link, LinkState};
-use super::quarantine::{Quarantine, Quarantined};
-use super::record::samples_of;
+use super::poison::Suspicion;
+use super::quarantine::Quarantine;
 use super::stats::{Mode, StatsHandle};
-use super::tasks::{self, BacklogRecord, Done, Poison, SpillFault};
+use super::tasks::{Done, Pending};
+use super::uplink::Chores;
 use super::{Config, Connect};
 use crate::chunk::{Flush, Outgoing};
-use crate::ledger::{Fate, Ledger, Policy};
-use crate::limits::{BACKLOG_WRITES_MAX, PENDING_BYTES_MAX, PENDING_FLUSHES_MAX, WRITES_IN_FLIGHT_MAX};
+use crate::clock::Clock;
+use crate::ledger::{Fate, Ledger};
+use crate::limits::{UNSTORED_BYTES_MAX, UNSTORED_FLUSHES_MAX};
 use crate::pipeline::Receiver;
 use crate::receipt::Receipt;
-use crate::row::{AgentRow, Rows};
-use crate::spill::{Overflow, Position, Record, Spill};
-use crate::store::StoreError;
+use crate::row::AgentRow;
+use crate::spill::{Overflow, Spill};
 
-/// Pause before a disk that failed is tried again.
-const SPILL_RETRY_AFTER: Duration = Duration::from_secs(5);
-/// Distance of two heartbeats.
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
-/// How long a write of the backlog, which has no deadline, may take.
-const BACKLOG_WRITE_WITHIN: Duration = Duration::from_secs(5);
-/// Bytes fetched from the backlog ahead of its writes.
-const FETCH_BYTES_MAX: u64 = 4 << 20;
-/// Bytes of live writes in flight: a few of the largest flushes.
-const LIVE_BYTES_MAX: usize = 8 << 20;
+/// Longest time between two turns: what is shown stays fresh, and the watchdog sees it alive.
+const TURN_EVERY: Duration = Duration::from_secs(1);
+/// What the end may take beyond `drain_within` for closing a disk that hangs.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// What delivery is made of.
 pub struct Parts {
     /// Its settings.
     pub config: Config,
+    /// For what rows are too old.
+    pub clock: Arc<dyn Clock>,
     /// Where samples are counted.
     pub ledger: Arc<Ledger>,
     /// The backlog.
     pub spill: Spill,
+    /// The spill's budget in bytes.
+    pub spill_bytes_max: u64,
     /// What the spill does when it is full.
     pub overflow: Overflow,
     /// The quarantine.
@@ -51,27 +53,30 @@ pub struct Parts {
     pub heartbeat: Arc<dyn Fn() -> Vec<AgentRow> + Send + Sync>,
     /// Where it shows itself.
     pub stats: StatsHandle,
+    /// Told when the agent stops: from then on `drain_within` counts.
+    pub stop: CancellationToken,
 }
 
 /// Delivery.
 pub struct Deliver {
-    parts: Parts,
-    link: Link,
-    quarantine: Quarantine,
-    tasks: JoinSet<Done>,
-    pending: VecDeque<Flush>,
-    pending_bytes: usize,
-    live_writes: usize,
-    live_bytes: usize,
-    backlog_writes: usize,
-    fetched: VecDeque<(Position, Record)>,
-    fetching: bool,
-    connecting: bool,
-    probing: bool,
-    spilling: bool,
-    spill_retry_at: Option<Instant>,
-    heartbeat_at: Instant,
-    heartbeating: bool,
+    pub(super) parts: Parts,
+    pub(super) link: Link,
+    pub(super) quarantine: Quarantine,
+    pub(super) suspicion: Suspicion,
+    pub(super) tasks: JoinSet<Done>,
+    /// By the moment at which they go to the spill.
+    pub(super) pending: VecDeque<Pending>,
+    /// Flushes that are neither stored nor spilled, wherever they are, and their bytes.
+    unstored: usize,
+    unstored_bytes: usize,
+    pub(super) live_writes: usize,
+    pub(super) live_bytes: usize,
+    pub(super) backlog: Backlog,
+    pub(super) connecting: bool,
+    pub(super) probing: bool,
+    pub(super) spilling: bool,
+    pub(super) spill_retry_at: Option<Instant>,
+    pub(super) chores: Chores,
     input_open: bool,
     give_up_at: Option<Instant>,
 }
@@ -85,389 +90,195 @@ impl Deliver {
         Self {
             link: Link::new(now),
             quarantine,
+            suspicion: Suspicion::default(),
             parts,
             tasks: JoinSet::new(),
             pending: VecDeque::new(),
-            pending_bytes: 0,
+            unstored: 0,
+            unstored_bytes: 0,
             live_writes: 0,
             live_bytes: 0,
-            backlog_writes: 0,
-            fetched: VecDeque::new(),
-            fetching: false,
+            backlog: Backlog::new(now),
             connecting: false,
             probing: false,
             spilling: false,
             spill_retry_at: None,
-            heartbeat_at: now,
-            heartbeating: false,
+            chores: Chores::new(now),
             input_open: true,
             give_up_at: None,
         }
     }
 
-    /// Delivers until the pipeline ends, then makes durable what is left, at most `drain_within`.
-    /// Returns how many samples could not be made durable.
+    /// Delivers until the pipeline ends, then makes durable what is left. Once told to stop it ends within
+    /// `drain_within`, whatever the pipeline, the store and the disks do. Returns how many samples could
+    /// not be made durable; they stay in flight in the ledger.
     pub async fn run(mut self, mut input: Receiver<Outgoing>) -> u64 {
+        let stop = self.parts.stop.clone();
         loop {
-            self.schedule(Instant::now());
-            if !self.input_open && self.is_idle() {
-                break;
-            }
             let now = Instant::now();
-            if self.give_up_at.is_some_and(|at| now >= at) {
+            self.schedule(now);
+            if (!self.input_open && self.is_idle()) || self.give_up_at.is_some_and(|at| now >= at) {
                 break;
             }
-            let takes = self.input_open
-                && self.pending.len() < PENDING_FLUSHES_MAX
-                && self.pending_bytes < PENDING_BYTES_MAX
-                && !self.quarantine.full();
+            let takes = self.input_open && !self.holds_back();
             let wake_at = self.wake_at(now);
             tokio::select! {
-                item = input.recv(), if takes => self.take(item),
+                item = input.recv(), if takes => self.take(item, Instant::now()),
                 Some(done) = self.tasks.join_next() => match done {
                     Ok(done) => self.done(done, Instant::now()),
-                    // A panic of ours in a task: what it held is lost to the ledger, and shows there.
+                    // Every call that leaves this module is guarded in `tasks`, so this is our own mistake.
                     Err(error) => tracing::error!(%error, "a task of delivery failed: please report this"),
                 },
+                () = stop.cancelled(), if self.give_up_at.is_none() => self.begin_to_stop(Instant::now()),
                 () = tokio::time::sleep_until(wake_at.into()) => {}
             }
         }
-        self.finish().await
+        self.finish(input).await
     }
 
-    fn take(&mut self, item: Option<Outgoing>) {
+    fn take(&mut self, item: Option<Outgoing>, now: Instant) {
         match item {
-            Some(Outgoing::Flush(flush)) => {
-                self.pending_bytes += flush.rows.bytes();
-                self.pending.push_back(flush);
-            }
+            Some(Outgoing::Flush(flush)) => self.accept(flush, now),
             Some(Outgoing::Malformed(malformed)) => self.quarantine.push_message(malformed),
             None => {
                 self.input_open = false;
-                self.give_up_at = Some(Instant::now() + self.parts.config.drain_within);
+                self.begin_to_stop(now);
             }
         }
+    }
+
+    fn accept(&mut self, flush: Flush, now: Instant) {
+        let within = self.parts.config.durable_within;
+        let mut due = flush.accepted_at + within;
+        if self.link.up().is_some() {
+            // What the pipeline itself held up gets a chance with a store that is well.
+            due = due.max(now + within / 4);
+        }
+        let bytes = flush.rows.bytes();
+        self.unstored += 1;
+        self.unstored_bytes += bytes;
+        self.enqueue(Pending { flush, bytes, due });
+    }
+
+    /// Puts a flush where it belongs by its time, as a rule at the end.
+    pub(super) fn enqueue(&mut self, pending: Pending) {
+        let after = self.pending.iter().rposition(|other| other.due <= pending.due);
+        self.pending.insert(after.map_or(0, |index| index + 1), pending);
+    }
+
+    /// A flush is not held any more: its samples and receipts are for the caller to settle.
+    pub(super) fn release(&mut self, pending: Pending) -> Flush {
+        self.unstored -= 1;
+        self.unstored_bytes -= pending.bytes;
+        pending.flush
+    }
+
+    /// Everything of a flush has met `fate`.
+    pub(super) fn settle(&mut self, pending: Pending, fate: Fate) {
+        let flush = self.release(pending);
+        flush.tally.settle(fate);
+        flush.receipts.into_iter().for_each(Receipt::settle);
+    }
+
+    fn begin_to_stop(&mut self, now: Instant) {
+        self.give_up_at.get_or_insert(now + self.parts.config.drain_within);
+    }
+
+    pub(super) fn stopping(&self) -> bool {
+        self.give_up_at.is_some()
+    }
+
+    /// Whether memory holds as much as it may.
+    pub(super) fn crowded(&self) -> bool {
+        self.unstored >= UNSTORED_FLUSHES_MAX || self.unstored_bytes >= UNSTORED_BYTES_MAX
+    }
+
+    fn holds_back(&self) -> bool {
+        self.crowded() || self.quarantine.full()
     }
 
     fn is_idle(&self) -> bool {
-        self.pending.is_empty()
-            && self.live_writes == 0
-            && self.backlog_writes == 0
-            && !self.spilling
-            && self.quarantine.is_idle()
-    }
-
-    fn deadline(&self, flush: &Flush) -> Instant {
-        flush.accepted_at + self.parts.config.durable_within
+        self.unstored == 0 && self.backlog.writes == 0 && self.quarantine.is_idle()
     }
 
     fn wake_at(&self, now: Instant) -> Instant {
-        let spill_at = self.pending.front().filter(|_| !self.spilling).map(|flush| {
-            let deadline = self.deadline(flush);
-            self.spill_retry_at.map_or(deadline, |retry| retry.max(deadline))
+        let spill_at = self.pending.front().filter(|_| !self.spilling).map(|first| {
+            let retry = self.spill_retry_at.unwrap_or(first.due);
+            retry.max(first.due)
         });
-        let probe_at = self.link.probe_at().filter(|_| !self.connecting && !self.probing && self.input_open);
-        let heartbeat_at =
-            (self.input_open && !self.heartbeating && self.link.up().is_some()).then_some(self.heartbeat_at);
-        let candidates = [spill_at, probe_at, heartbeat_at, self.give_up_at, self.quarantine.wake_at()];
-        // A second at most, so that the statistics stay fresh.
-        let idle = now + Duration::from_secs(1);
-        // A millisecond at least: a deadline that has passed but cannot be acted on must not spin.
-        candidates.into_iter().flatten().fold(idle, Instant::min).max(now + Duration::from_millis(1))
+        let candidates = [
+            spill_at,
+            self.link.probe_at().filter(|_| !self.connecting && !self.probing),
+            self.backlog_wake_at(),
+            self.chores_wake_at(),
+            self.give_up_at,
+            self.quarantine.wake_at(),
+        ];
+        // A millisecond at least: whatever mistake is made above must not spin.
+        let soonest = candidates.into_iter().flatten().fold(now + TURN_EVERY, Instant::min);
+        soonest.max(now + Duration::from_millis(1))
     }
 
-    /// Starts everything that can be started now.
+    /// Starts everything that can be started now: live data first.
     fn schedule(&mut self, now: Instant) {
         self.connect(now);
         self.write_live(now);
-        self.write_backlog();
         self.spill_late(now);
+        self.write_backlog(now);
         if let Some(work) = self.quarantine.next(now) {
             self.tasks.spawn(work);
         }
-        self.beat(now);
+        self.do_chores(now);
+        self.link.report(now);
         self.show(now);
-    }
-
-    /// Connects or probes, one attempt at a time.
-    fn connect(&mut self, now: Instant) {
-        if self.connecting || self.probing || self.link.probe_at().is_none_or(|at| now < at) {
-            return;
-        }
-        match self.link.store().cloned() {
-            None => {
-                self.connecting = true;
-                let connect = (self.parts.connect)();
-                self.tasks.spawn(async move { Done::Connected(connect.await) });
-            }
-            Some(store) => {
-                self.probing = true;
-                self.tasks.spawn(async move {
-                    let late = || StoreError::Unavailable { what: "check".into(), reason: "no answer in time".into() };
-                    let checked = tokio::time::timeout(BACKLOG_WRITE_WITHIN, store.check()).await;
-                    Done::Probed(checked.unwrap_or_else(|_| Err(late())))
-                });
-            }
-        }
-    }
-
-    fn write_live(&mut self, now: Instant) {
-        while let Some(store) = self.link.up().cloned() {
-            let reserved = if self.has_backlog() { BACKLOG_WRITES_MAX } else { 0 };
-            if self.live_writes + reserved >= WRITES_IN_FLIGHT_MAX || self.live_bytes >= LIVE_BYTES_MAX {
-                return;
-            }
-            let Some(flush) = self.pending.front() else { return };
-            let deadline = self.deadline(flush);
-            // What is late goes to the spill, unless that fails: then the store is all there is.
-            let until = if self.spill_retry_at.is_some() { now + BACKLOG_WRITE_WITHIN } else { deadline };
-            if until <= now {
-                return;
-            }
-            let Some(flush) = self.pending.pop_front() else { return };
-            let bytes = flush.rows.bytes();
-            self.pending_bytes -= bytes;
-            self.live_writes += 1;
-            self.live_bytes += bytes;
-            self.tasks.spawn(async move {
-                let outcome = tasks::write(&store, &flush.rows, until).await;
-                Done::Live { flush: Box::new(flush), bytes, outcome, took: now.elapsed() }
-            });
-        }
-    }
-
-    fn has_backlog(&self) -> bool {
-        !self.fetched.is_empty() || self.backlog_writes > 0 || self.parts.spill.stats().backlog_records > 0
-    }
-
-    fn write_backlog(&mut self) {
-        if !self.input_open {
-            // Stopping: the backlog stays where it is safe.
-            self.give_back();
-            return;
-        }
-        let Some(store) = self.link.up().cloned() else { return };
-        if !self.fetching && self.fetched.is_empty() && self.has_backlog() {
-            self.fetching = true;
-            let spill = self.parts.spill.clone();
-            self.tasks.spawn(async move {
-                let batch = spill.next_batch(BACKLOG_WRITES_MAX * 2, FETCH_BYTES_MAX);
-                // Everything may be in flight already: then there is nothing to wait for here.
-                let batch = tokio::time::timeout(Duration::from_millis(100), batch).await;
-                Done::Fetched(batch.ok().flatten().unwrap_or_default())
-            });
-        }
-        let limit =
-            if self.pending.is_empty() && self.live_writes == 0 { WRITES_IN_FLIGHT_MAX } else { BACKLOG_WRITES_MAX };
-        while self.backlog_writes < limit {
-            let Some((position, record)) = self.fetched.pop_front() else { return };
-            let samples = samples_of(Some(&record.meta), record.weight, &self.parts.ledger);
-            let rows = match Rows::decode(&record.payload) {
-                Ok(rows) => rows,
-                Err(error) => {
-                    // Its checksum was right, so another version wrote it: keep it, and say so.
-                    tracing::error!(%error, ?position, "a record of the spill cannot be read and stays there");
-                    continue;
-                }
-            };
-            self.backlog_writes += 1;
-            let (store, began) = (store.clone(), Instant::now());
-            let record = Box::new(BacklogRecord { position, samples, rows });
-            self.tasks.spawn(async move {
-                let outcome = tasks::write(&store, &record.rows, began + BACKLOG_WRITE_WITHIN).await;
-                Done::Backlog { record, outcome, took: began.elapsed() }
-            });
-        }
-    }
-
-    /// Fetched records go back to their places.
-    fn give_back(&mut self) {
-        for (position, _) in self.fetched.drain(..) {
-            self.parts.spill.nack(position);
-        }
-    }
-
-    /// Spills what has reached D, and with it what would follow soon: one sync serves all.
-    fn spill_late(&mut self, now: Instant) {
-        let crowded = self.pending.len() >= PENDING_FLUSHES_MAX || self.pending_bytes >= PENDING_BYTES_MAX;
-        let late = self.pending.front().is_some_and(|flush| self.deadline(flush) <= now);
-        if self.spilling || !(late || crowded) || self.spill_retry_at.is_some_and(|at| now < at) {
-            return;
-        }
-        self.spill_retry_at = None;
-        let soon = now + self.parts.config.durable_within / 2;
-        let mut flushes = Vec::new();
-        let mut bytes = 0;
-        while let Some(flush) = self.pending.pop_front_if(|flush| {
-            let deadline = flush.accepted_at + self.parts.config.durable_within;
-            bytes == 0 || ((deadline <= soon || crowded) && bytes < LIVE_BYTES_MAX)
-        }) {
-            bytes += flush.rows.bytes();
-            flushes.push(flush);
-        }
-        self.pending_bytes -= bytes;
-        self.spilling = true;
-        self.tasks.spawn(tasks::spill(self.parts.spill.clone(), self.parts.ledger.clone(), flushes));
-    }
-
-    fn beat(&mut self, now: Instant) {
-        let Some(store) = self.link.up().filter(|_| now >= self.heartbeat_at && self.input_open && !self.heartbeating)
-        else {
-            return;
-        };
-        self.heartbeat_at = now + HEARTBEAT_EVERY;
-        self.heartbeating = true;
-        let (store, rows) = (store.clone(), (self.parts.heartbeat)());
-        self.tasks.spawn(async move {
-            for row in rows {
-                // A heartbeat that fails says nothing that the writes do not say.
-                let _ = tokio::time::timeout(BACKLOG_WRITE_WITHIN, store.heartbeat(&row)).await;
-            }
-            Done::Heartbeat
-        });
     }
 
     fn done(&mut self, done: Done, now: Instant) {
         match done {
-            Done::Connected(outcome) => {
-                self.connecting = false;
-                match outcome {
-                    Ok(store) => self.link.connected(store),
-                    Err(error) => self.failed(&error, now),
-                }
-            }
-            Done::Probed(outcome) => {
-                self.probing = false;
-                match outcome {
-                    Ok(()) => self.link.succeeded(),
-                    Err(error) => self.failed(&error, now),
-                }
-            }
-            Done::Live { flush, bytes, outcome, took } => {
-                self.live_writes -= 1;
-                self.live_bytes -= bytes;
-                self.live_done(flush, outcome, took, now);
-            }
-            Done::Backlog { record, outcome, took } => {
-                self.backlog_writes -= 1;
-                self.backlog_done(record, outcome, took, now);
-            }
+            Done::Connected(outcome) => self.connected(outcome, now),
+            Done::Probed(outcome) => self.probed(outcome, now),
+            Done::Live { pending, outcome, took } => self.live_done(*pending, outcome, took, now),
+            Done::Backlog { record, bytes, outcome, took } => self.backlog_done(*record, bytes, outcome, took, now),
             Done::Spilled { flushes, outcome } => self.spilled(flushes, outcome, now),
-            Done::Fetched(records) => {
-                self.fetching = false;
-                self.fetched.extend(records);
-            }
+            Done::Fetched(records) => self.backlog.fetched(records),
             Done::Quarantined { item, outcome } => {
                 if let Some(position) = self.quarantine.done(item, outcome, now) {
                     self.parts.spill.ack(position);
                 }
             }
-            Done::Heartbeat => self.heartbeating = false,
+            Done::Heartbeat => self.chores.beaten(),
+            Done::Expired(outcome) => self.chores.expired(outcome, now),
         }
-    }
-
-    fn live_done(&mut self, flush: Box<Flush>, outcome: Result<Vec<Poison>, StoreError>, took: Duration, now: Instant) {
-        match outcome {
-            Ok(poison) => {
-                self.link.succeeded();
-                self.parts.stats.lock().wrote(flush.rows.len() - poison.len(), flush.rows.samples(), took);
-                if poison.is_empty() {
-                    settle(*flush, Fate::Stored);
-                } else {
-                    tracing::error!(rows = poison.len(), reason = poison[0].1, "the store refuses rows; quarantined");
-                    self.quarantine.push_rows(Quarantined::Live(flush, poison));
-                }
-            }
-            Err(error) => {
-                self.failed(&error, now);
-                self.pending_bytes += flush.rows.bytes();
-                self.pending.push_front(*flush);
-            }
-        }
-    }
-
-    fn backlog_done(
-        &mut self,
-        record: Box<BacklogRecord>,
-        outcome: Result<Vec<Poison>, StoreError>,
-        took: Duration,
-        now: Instant,
-    ) {
-        match outcome {
-            Ok(poison) => {
-                self.link.succeeded();
-                self.parts.stats.lock().wrote(record.rows.len() - poison.len(), record.rows.samples(), took);
-                if poison.is_empty() {
-                    self.parts.ledger.settle_backlog(&record.samples, Fate::Stored);
-                    self.parts.spill.ack(record.position);
-                } else {
-                    self.quarantine.push_rows(Quarantined::Backlog(record, poison));
-                }
-            }
-            Err(error) => {
-                self.failed(&error, now);
-                self.parts.spill.nack(record.position);
-                self.give_back();
-            }
-        }
-    }
-
-    fn spilled(&mut self, flushes: Vec<Flush>, outcome: Result<(), SpillFault>, now: Instant) {
-        self.spilling = false;
-        let reason = match outcome {
-            Ok(()) => {
-                self.parts.stats.lock().spill_fault = None;
-                flushes.into_iter().for_each(|flush| settle(flush, Fate::Backlog));
-                return;
-            }
-            Err(SpillFault::Full(reason)) if self.parts.overflow == Overflow::DropNewest => {
-                self.fault(&reason);
-                flushes.into_iter().for_each(|flush| settle(flush, Fate::Dropped(Policy::Overflow)));
-                return;
-            }
-            Err(SpillFault::Full(reason) | SpillFault::Disk(reason)) => reason,
-        };
-        self.fault(&reason);
-        self.spill_retry_at = Some(now + SPILL_RETRY_AFTER);
-        for flush in flushes.into_iter().rev() {
-            self.pending_bytes += flush.rows.bytes();
-            self.pending.push_front(flush);
-        }
-    }
-
-    fn fault(&self, reason: &str) {
-        let mut stats = self.parts.stats.lock();
-        if stats.spill_fault.is_none() {
-            tracing::error!(reason, "the spill cannot take what the store does not; sources will be held back");
-        }
-        stats.spill_fault = Some(reason.into());
-    }
-
-    fn failed(&mut self, error: &StoreError, now: Instant) {
-        self.link.failed(error, now, jitter());
     }
 
     fn show(&self, now: Instant) {
-        let spill = self.parts.spill.stats();
+        let draining = self.has_backlog();
         let mut stats = self.parts.stats.lock();
         stats.turns += 1;
         stats.turned_at = Some(now);
         stats.link = self.link.state();
-        stats.detail = self.link.detail().into();
-        stats.mode = match (self.link.state(), spill.backlog_records) {
-            (LinkState::Up, 0) => Mode::Direct,
-            (LinkState::Up, _) => Mode::Draining,
+        if stats.detail != self.link.detail() {
+            stats.detail = self.link.detail().into();
+        }
+        stats.mode = match (self.link.state(), draining) {
+            (LinkState::Up, false) => Mode::Direct,
+            (LinkState::Up, true) => Mode::Draining,
             _ => Mode::Spilling,
         };
-        stats.writes_in_flight = self.live_writes + self.backlog_writes;
-        stats.pending_flushes = self.pending.len();
-        stats.pending_bytes = self.pending_bytes;
+        stats.writes_in_flight = self.live_writes + self.backlog.writes;
+        stats.pending_flushes = self.unstored;
+        stats.pending_bytes = self.unstored_bytes;
+        stats.holding_back = self.holds_back();
     }
 
     /// The end: whatever is still in memory could be made durable nowhere.
-    async fn finish(mut self) -> u64 {
+    async fn finish(mut self, input: Receiver<Outgoing>) -> u64 {
+        self.parts.ledger.end();
+        // Whoever still wants to send learns that nobody takes it.
+        drop(input);
         self.tasks.shutdown().await;
-        let left: u64 = self.pending.iter().map(|flush| flush.tally.samples()).sum();
+        self.give_back();
+        let left = self.parts.ledger.snapshot().total.in_flight;
         if left > 0 {
             tracing::error!(
                 samples = left,
@@ -475,20 +286,13 @@ impl Deliver {
                  messages of a broker will come again, those of a serial port are lost"
             );
         }
-        self.parts.spill.close().await;
-        self.parts.quarantine.close().await;
+        let close = async {
+            self.parts.spill.close().await;
+            self.parts.quarantine.close().await;
+        };
+        if tokio::time::timeout(CLOSE_WITHIN, close).await.is_err() {
+            tracing::warn!("the disk of the spill does not answer; left as it is");
+        }
         left
     }
-}
-
-/// Everything of `flush` has met `fate`.
-fn settle(flush: Flush, fate: Fate) {
-    flush.tally.settle(fate);
-    flush.receipts.into_iter().for_each(Receipt::settle);
-}
-
-/// A random number in 0..1: enough chance to keep agents apart.
-fn jitter() -> f64 {
-    let random = RandomState::new().build_hasher().finish();
-    (random % 1024) as f64 / 1024.0
 }

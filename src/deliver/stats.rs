@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::link::LinkState;
-use super::record::samples_of;
+use super::record::{Meta, samples_of};
 use crate::ledger::{Fate, Ledger, Policy};
 use crate::spill::{Gone, Observer};
 
@@ -55,8 +55,12 @@ pub struct DeliverSnapshot {
     pub pending_flushes: usize,
     /// Their bytes.
     pub pending_bytes: usize,
-    /// Why the spill cannot be written, if so.
+    /// Whether it takes nothing more, since neither store nor spill does.
+    pub holding_back: bool,
+    /// Why the spill does not take what it should, if so.
     pub spill_fault: Option<String>,
+    /// Whether that is because it is full.
+    pub spill_full: bool,
     /// Turns of its loop: it stands still only if delivery does.
     pub turns: u64,
     /// When it turned last.
@@ -106,8 +110,10 @@ pub struct SpillLedger(pub Arc<Ledger>);
 
 impl SpillLedger {
     fn gone(&self, gone: &Gone, policy: Policy) {
-        let samples = samples_of(gone.meta.as_deref(), gone.weight, &self.0);
-        self.0.settle_backlog(&samples, Fate::Dropped(policy));
+        match gone.meta.as_deref().and_then(Meta::decode) {
+            Some(meta) => self.0.settle_backlog(&meta.samples_in(&self.0), Fate::Dropped(policy)),
+            None => self.0.settle_backlog_of_anyone(gone.weight, Fate::Dropped(policy)),
+        }
     }
 }
 
@@ -124,5 +130,38 @@ impl Observer for SpillLedger {
 
     fn lost(&self, gone: Gone) {
         self.gone(&gone, Policy::Damaged);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::record::rows_record;
+    use crate::row::Rows;
+    use crate::spill::Position;
+
+    #[test]
+    fn a_record_whose_meta_is_gone_with_it_leaves_the_ledger_balanced() {
+        let ledger = Ledger::new();
+        let books = SpillLedger(ledger.clone());
+        let position = Position { segment: 1, record: 0 };
+        let record = rows_record(&Rows::default(), &[(ledger.source("ecu"), 5)], &ledger, "");
+        books.recovered(position, &record.meta, 5);
+        books.recovered(position, &record.meta, 5);
+        books.lost(Gone { position, meta: None, weight: 5 });
+        books.dropped(Gone { position, meta: Some(record.meta), weight: 5 });
+        let now = ledger.snapshot();
+        assert!(now.balanced, "{now:?}");
+        let ecu = &now.sources["ecu"];
+        assert_eq!((ecu.backlog, ecu.dropped[&Policy::Damaged], ecu.dropped[&Policy::Overflow]), (0, 5, 5));
+    }
+
+    #[test]
+    fn quantiles_are_of_the_last_writes_only() {
+        let mut snapshot = DeliverSnapshot::default();
+        assert_eq!(snapshot.latency_ms(0.5), None);
+        (0..1_000).for_each(|ms| snapshot.wrote(1, 1, Duration::from_millis(ms)));
+        assert_eq!(snapshot.latencies.len(), LATENCIES_MAX);
+        assert_eq!((snapshot.latency_ms(0.0), snapshot.latency_ms(1.0)), (Some(744.0), Some(999.0)));
     }
 }

@@ -1,17 +1,30 @@
-//! The work that delivery waits for: each piece owns what it works on and gives it back.
+//! The work that delivery waits for: each piece owns what it works on and gives it back, also when what
+//! it calls panics, so that nothing in flight is ever forgotten.
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use super::poison::{Poison, write_or_halve};
+use super::quarantine::Quarantined;
 use super::record::rows_record;
 use crate::chunk::Flush;
 use crate::ledger::{Ledger, SourceId};
-use crate::row::{ChunkRow, Rows};
+use crate::row::Rows;
 use crate::spill::{AppendError, Position, Record, Spill};
 use crate::store::{Store, StoreError};
 
-/// A row that the store can never take, and what the store said.
-pub(super) type Poison = (ChunkRow, String);
+/// A flush that is neither stored nor spilled.
+pub(super) struct Pending {
+    pub(super) flush: Flush,
+    /// What it takes in memory.
+    pub(super) bytes: usize,
+    /// When it goes to the spill.
+    pub(super) due: Instant,
+}
 
 /// A record of the backlog on its way to the store.
 pub(super) struct BacklogRecord {
@@ -23,13 +36,23 @@ pub(super) struct BacklogRecord {
 /// What came of a piece of work.
 pub(super) enum Done {
     Connected(Result<Arc<dyn Store>, StoreError>),
-    Live { flush: Box<Flush>, bytes: usize, outcome: Result<Vec<Poison>, StoreError>, took: Duration },
-    Backlog { record: Box<BacklogRecord>, outcome: Result<Vec<Poison>, StoreError>, took: Duration },
-    Spilled { flushes: Vec<Flush>, outcome: Result<(), SpillFault> },
-    Fetched(Vec<(Position, Record)>),
     Probed(Result<(), StoreError>),
-    Quarantined { item: super::quarantine::Quarantined, outcome: Result<(), String> },
+    Live { pending: Box<Pending>, outcome: Result<Vec<Poison>, Miss>, took: Duration },
+    Backlog { record: Box<BacklogRecord>, bytes: usize, outcome: Result<Vec<Poison>, Miss>, took: Duration },
+    Spilled { flushes: Vec<Pending>, outcome: Result<(), SpillFault> },
+    Fetched(Vec<(Position, Record)>),
+    Quarantined { item: Quarantined, outcome: Result<(), String> },
     Heartbeat,
+    Expired(Result<u64, StoreError>),
+}
+
+/// Why rows are not known to be stored.
+#[derive(Debug)]
+pub(super) enum Miss {
+    /// The store failed.
+    Store(StoreError),
+    /// The store answers and refuses rows, but time ran out while the guilty ones were being found.
+    Late,
 }
 
 /// Why flushes are not in the spill.
@@ -40,52 +63,83 @@ pub(super) enum SpillFault {
     Disk(String),
 }
 
-/// Writes `rows`; of rows that the store refuses for good it finds the guilty chunks by halving.
-///
-/// # Errors
-/// The first error that is not the rows' fault; then nothing is known of any of them.
-pub(super) async fn write(store: &Arc<dyn Store>, rows: &Rows, until: Instant) -> Result<Vec<Poison>, StoreError> {
-    let late = || StoreError::Unavailable { what: "write".into(), reason: "no answer in time".into() };
-    tokio::time::timeout_at(until.into(), write_or_halve(store, rows)).await.unwrap_or_else(|_| Err(late()))
+/// How long a write may take.
+#[derive(Clone, Copy)]
+pub(super) enum Within {
+    /// Until this moment in all: live data, that has somewhere else to go then.
+    Until { at: Instant, answered: bool },
+    /// So long for each request: the backlog, that has to get through.
+    Each(Duration),
 }
 
-async fn write_or_halve(store: &Arc<dyn Store>, rows: &Rows) -> Result<Vec<Poison>, StoreError> {
-    let reason = match store.write(rows).await {
-        Ok(()) => return Ok(Vec::new()),
-        Err(StoreError::Rejected { reason }) => reason,
-        Err(error) => return Err(error),
-    };
-    let (only, rest) = match rows.chunks.split_first() {
-        // What is not samples is never halved: refused, it is a fault of the schema, not of one row.
-        None => return Err(StoreError::Hold { reason, remedy: "check the schema with pitwire schema apply".into() }),
-        Some(split) => split,
-    };
-    if rest.is_empty() && rows.len() == rows.chunks.len() + rows.extents.len() {
-        return Ok(vec![(only.clone(), reason)]);
+impl Within {
+    pub(super) const fn until(at: Instant) -> Self {
+        Self::Until { at, answered: false }
     }
-    // First what came beside the chunks, so that a single chunk is all that can be left.
-    let beside = Rows { chunks: Vec::new(), ..rows.clone() };
-    let middle = rows.chunks.len().div_ceil(2);
-    let (left, right) = rows.chunks.split_at(middle);
+
+    /// The same, once the store has answered a part of it.
+    pub(super) const fn after_an_answer(self) -> Self {
+        match self {
+            Self::Until { at, .. } => Self::Until { at, answered: true },
+            each @ Self::Each(_) => each,
+        }
+    }
+
+    pub(super) async fn write(self, store: &Arc<dyn Store>, rows: &Rows) -> Result<(), Miss> {
+        let (at, answered) = match self {
+            Self::Until { at, answered } => (at, answered),
+            Self::Each(each) => (Instant::now() + each, false),
+        };
+        match before(at, "write", store.write(rows)).await {
+            Err(_) if answered && Instant::now() >= at => Err(Miss::Late),
+            outcome => outcome.map_err(Miss::Store),
+        }
+    }
+}
+
+/// Writes `rows` and gives back those that the store refuses for good.
+pub(super) async fn write(store: &Arc<dyn Store>, rows: &Rows, within: Within) -> Result<Vec<Poison>, Miss> {
     let mut poison = Vec::new();
-    if beside.len() > beside.extents.len() {
-        poison.extend(Box::pin(write_or_halve(store, &beside)).await?);
-    }
-    for half in [left, right].into_iter().filter(|half| !half.is_empty()) {
-        let half = Rows { extents: rows.extents.clone(), chunks: half.to_vec(), ..Rows::default() };
-        poison.extend(Box::pin(write_or_halve(store, &half)).await?);
-    }
+    write_or_halve(store, rows, within, &mut poison).await?;
     Ok(poison)
 }
 
+/// `work`, at most until `at`. A panic in it is an error like others: it ends the work, not delivery.
+pub(super) async fn before<T>(
+    at: Instant,
+    what: &'static str,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let failed = |reason: &str| StoreError::Unavailable { what: what.into(), reason: reason.into() };
+    match tokio::time::timeout_at(at.into(), caught(work)).await {
+        Err(_) => Err(failed("no answer in time")),
+        Ok(None) => Err(failed("the store's driver panicked: please report this")),
+        Ok(Some(outcome)) => outcome,
+    }
+}
+
+/// What `work` gives, or `None` if it panics.
+pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}
+
 /// Makes `flushes` durable in the spill as one unit.
-pub(super) async fn spill(spill: Spill, ledger: Arc<Ledger>, flushes: Vec<Flush>) -> Done {
-    let record = |flush: &Flush| rows_record(&flush.rows, flush.tally.parts(), &ledger, "");
-    let records = flushes.iter().map(record).collect();
-    let outcome = match spill.append(records).await {
-        Ok(_) => Ok(()),
-        Err(AppendError::Full { reason, .. }) => Err(SpillFault::Full(reason)),
-        Err(other) => Err(SpillFault::Disk(other.to_string())),
+pub(super) async fn spill(spill: Spill, ledger: Arc<Ledger>, flushes: Vec<Pending>) -> Done {
+    let append = async {
+        let record = |Pending { flush, .. }: &Pending| rows_record(&flush.rows, flush.tally.parts(), &ledger, "");
+        spill.append(flushes.iter().map(record).collect()).await
+    };
+    let outcome = match caught(append).await {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(AppendError::Full { reason, .. })) => Err(SpillFault::Full(reason)),
+        Some(Err(other)) => Err(SpillFault::Disk(other.to_string())),
+        None => Err(SpillFault::Disk("appending panicked: please report this".into())),
     };
     Done::Spilled { flushes, outcome }
 }

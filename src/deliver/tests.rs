@@ -1,1 +1,559 @@
+//! Delivery against a store and a disk that do as they are told.
+//!
+//! The store here is a fake, on purpose: a real one cannot be told to hang, to refuse one row or to panic
+//! at a given moment. What a real one does is tested in `tests/store` and, with delivery, in [`sqlite`].
+//! The spill and its files are real; only its calls to the file system can be made to fail.
 
+mod disk;
+mod poison;
+mod sqlite;
+mod stopping;
+mod uplink;
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytesize::ByteSize;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::chunk::{Flush, Outgoing};
+use crate::clock::SystemClock;
+use crate::item::Malformed;
+use crate::ledger::{Counts, Ledger, Policy};
+use crate::pipeline::{Bounds, Sender, queue};
+use crate::receipt::Receipt;
+use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Rows, SessionRow};
+use crate::sample::UnixMicros;
+use crate::spill::fs::{DirEntry, Filesystem, SegmentFile};
+use crate::spill::{self, Overflow, RealFs, Spill};
+
+/// What the scripted store does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Script {
+    /// Takes everything at once.
+    Works,
+    /// Takes everything, each write after this time.
+    Slow(Duration),
+    /// Answers nothing, ever.
+    Hangs,
+    /// Fails everything at once.
+    Refuses,
+    /// Answers checks, and fails every write at once.
+    ReadsOnly,
+    /// Cannot reach one partition: writes with a chunk of this channel fail at once.
+    Without(&'static str),
+    /// Can never take chunks of this channel, or an event with this text.
+    Poison(&'static str),
+    /// Can never take any row.
+    PoisonAll,
+    /// Its driver panics.
+    Panics,
+}
+
+/// A store that does as it is told.
+pub(crate) struct Scripted {
+    script: Mutex<Script>,
+    written: Mutex<Vec<Rows>>,
+    writes: AtomicUsize,
+    in_flight: AtomicUsize,
+    in_flight_max: AtomicUsize,
+    connects: AtomicUsize,
+    heartbeats: AtomicUsize,
+}
+
+impl Scripted {
+    pub(crate) fn new(script: Script) -> Arc<Self> {
+        let zero = || AtomicUsize::new(0);
+        Arc::new(Self {
+            script: Mutex::new(script),
+            written: Mutex::default(),
+            writes: zero(),
+            in_flight: zero(),
+            in_flight_max: zero(),
+            connects: zero(),
+            heartbeats: zero(),
+        })
+    }
+
+    fn now(&self, script: Script) {
+        *self.script.lock().unwrap() = script;
+    }
+
+    fn script(&self) -> Script {
+        *self.script.lock().unwrap()
+    }
+
+    fn writes(&self) -> usize {
+        self.writes.load(Ordering::SeqCst)
+    }
+
+    /// The stored chunks by channel: how often each was written.
+    fn stored(&self) -> HashMap<String, usize> {
+        let mut stored = HashMap::new();
+        for rows in self.written.lock().unwrap().iter() {
+            rows.chunks.iter().for_each(|chunk| *stored.entry(chunk.channel.clone()).or_default() += 1);
+        }
+        stored
+    }
+
+    /// Every sample that a reader would see, each row once.
+    fn samples(&self) -> u64 {
+        let written = self.written.lock().unwrap();
+        let rows: HashMap<(&str, i64), u64> =
+            written.iter().flat_map(|r| &r.chunks).map(|c| ((c.channel.as_str(), c.seq), c.n as u64)).collect();
+        rows.values().sum()
+    }
+
+    async fn answer(&self) -> Result<(), StoreError> {
+        let error = || StoreError::Unavailable { what: "use".into(), reason: "scripted".into() };
+        match self.script() {
+            Script::Hangs => pending().await,
+            Script::Refuses => Err(error()),
+            Script::Panics => panic!("scripted"),
+            _ => Ok(()),
+        }
+    }
+
+    async fn write_as_told(&self, rows: &Rows) -> Result<(), StoreError> {
+        let unavailable = || StoreError::Unavailable { what: "write".into(), reason: "scripted".into() };
+        let rejected = || StoreError::Rejected { reason: "scripted: too large".into() };
+        let has = |name: &str| {
+            rows.chunks.iter().any(|chunk| chunk.channel.starts_with(name))
+                || rows.events.iter().any(|e| e.text == name)
+        };
+        self.answer().await?;
+        match self.script() {
+            Script::ReadsOnly => return Err(unavailable()),
+            Script::Without(channel) if has(channel) => return Err(unavailable()),
+            Script::Poison(channel) if has(channel) => return Err(rejected()),
+            Script::PoisonAll => return Err(rejected()),
+            Script::Slow(pause) => tokio::time::sleep(pause).await,
+            _ => {}
+        }
+        self.written.lock().unwrap().push(rows.clone());
+        Ok(())
+    }
+}
+
+/// Counts itself out also when the write is dropped.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Store for Scripted {
+    fn kind(&self) -> &'static str {
+        "scripted"
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.answer().await
+    }
+
+    async fn apply_schema(&self) -> Result<(), StoreError> {
+        self.answer().await
+    }
+
+    async fn write(&self, rows: &Rows) -> Result<(), StoreError> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        let _in_flight = InFlight(&self.in_flight);
+        self.in_flight_max.fetch_max(now, Ordering::SeqCst);
+        self.write_as_told(rows).await
+    }
+
+    async fn expire(&self, _now: UnixMicros) -> Result<u64, StoreError> {
+        self.answer().await.map(|()| 0)
+    }
+
+    async fn heartbeat(&self, _agent: &AgentRow) -> Result<(), StoreError> {
+        self.answer().await?;
+        self.heartbeats.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    async fn days(&self, _car: &str) -> Result<Vec<i32>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn extents(&self, _car: &str, _day: i32) -> Result<Vec<ExtentRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn chunks(&self, _: &str, _: &str, _: i64, _: Option<&str>) -> Result<Vec<ChunkRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn channels(&self, _car: &str) -> Result<Vec<ChannelRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn clocks(&self, _car: &str) -> Result<Vec<ClockRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn events(&self, _car: &str, _day: i32) -> Result<Vec<EventRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn sessions(&self, _car: &str) -> Result<Vec<SessionRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn agents(&self, _car: &str) -> Result<Vec<AgentRow>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+/// The real file system, of which writes can be made to fail or to hang.
+#[derive(Clone, Default)]
+pub(crate) struct Disk(Arc<DiskScript>);
+
+#[derive(Default)]
+struct DiskScript {
+    fails: AtomicBool,
+    hangs: AtomicBool,
+}
+
+impl Disk {
+    fn fails(&self, fails: bool) {
+        self.0.fails.store(fails, Ordering::SeqCst);
+    }
+
+    fn hangs(&self, hangs: bool) {
+        self.0.hangs.store(hangs, Ordering::SeqCst);
+    }
+
+    fn obey(&self) -> io::Result<()> {
+        while self.0.hangs.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if self.0.fails.load(Ordering::SeqCst) { Err(io::Error::other("scripted")) } else { Ok(()) }
+    }
+}
+
+impl Filesystem for Disk {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        RealFs.create_dir(dir)
+    }
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        RealFs.lock(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        RealFs.list(dir)
+    }
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
+        self.obey()?;
+        Ok(Arc::new(DiskFile(RealFs.create(path)?, self.clone())))
+    }
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
+        RealFs.open(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealFs.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        RealFs.sync_dir(dir)
+    }
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        RealFs.free_bytes(dir)
+    }
+}
+
+struct DiskFile(Arc<dyn SegmentFile>, Disk);
+
+impl SegmentFile for DiskFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.1.obey()?;
+        self.0.write_all_at(buf, offset)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.1.obey()?;
+        self.0.sync_data()
+    }
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+    fn bytes(&self) -> io::Result<u64> {
+        self.0.bytes()
+    }
+}
+
+/// How a bench is set up.
+struct Setup {
+    config: Config,
+    overflow: Overflow,
+    disk_max: ByteSize,
+    segment_bytes: ByteSize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            config: Config { flush_after: ms(20), durable_within: ms(200), drain_within: ms(2_000) },
+            overflow: Overflow::DropOldest,
+            disk_max: ByteSize::mib(64),
+            segment_bytes: ByteSize::mib(1),
+        }
+    }
+}
+
+/// Delivery at work, with everything around it.
+struct Bench {
+    store: Arc<Scripted>,
+    disk: Disk,
+    quarantine_disk: Disk,
+    ledger: Arc<Ledger>,
+    spill: Spill,
+    quarantine: Spill,
+    stats: StatsHandle,
+    stop: CancellationToken,
+    sender: Option<Sender<Outgoing>>,
+    task: JoinHandle<u64>,
+    fired: Arc<AtomicUsize>,
+    sent: AtomicUsize,
+    dir: PathBuf,
+}
+
+fn connect_to(store: &Arc<Scripted>) -> Connect {
+    let store = store.clone();
+    Arc::new(move || {
+        store.connects.fetch_add(1, Ordering::SeqCst);
+        let store = store.clone();
+        Box::pin(async move {
+            store.check().await?;
+            Ok(store as Arc<dyn Store>)
+        })
+    })
+}
+
+impl Bench {
+    fn start(dir: &TempDir, script: Script) -> Self {
+        Self::start_with(dir, script, Setup::default())
+    }
+
+    fn start_with(dir: &TempDir, script: Script, setup: Setup) -> Self {
+        let store = Scripted::new(script);
+        let connect = connect_to(&store);
+        Self::start_on(dir.path(), store, connect, setup)
+    }
+
+    fn start_on(dir: &Path, store: Arc<Scripted>, connect: Connect, setup: Setup) -> Self {
+        let (disk, quarantine_disk) = (Disk::default(), Disk::default());
+        let ledger = Ledger::new();
+        let config = |name: &str, overflow| spill::Config {
+            dir: dir.join(name),
+            disk_max: setup.disk_max,
+            segment_bytes: setup.segment_bytes,
+            free_min: ByteSize::b(0),
+            overflow,
+            ..spill::Config::default()
+        };
+        let books = Arc::new(SpillLedger(ledger.clone()));
+        let (spill, _) = Spill::open(config("spill", setup.overflow), Arc::new(disk.clone()), books).unwrap();
+        let quarantine = config("quarantine", Overflow::DropOldest);
+        let (quarantine, _) = Spill::open(quarantine, Arc::new(quarantine_disk.clone()), Arc::new(())).unwrap();
+        let bounds = Bounds { items: 16, bytes: 8 << 20, weigh: Outgoing::bytes };
+        let (sender, input) = queue("chunk", bounds);
+        let (stats, stop) = (StatsHandle::default(), CancellationToken::new());
+        let agent = AgentRow {
+            car: "44".into(),
+            agent: "a".into(),
+            at_us: 0,
+            version: String::new(),
+            in_flight: 0,
+            backlog: 0,
+            stored: 0,
+            mode: String::new(),
+        };
+        let deliver = Deliver::new(Parts {
+            config: setup.config,
+            clock: SystemClock::shared(),
+            ledger: ledger.clone(),
+            spill: spill.clone(),
+            spill_bytes_max: setup.disk_max.as_u64(),
+            overflow: setup.overflow,
+            quarantine: quarantine.clone(),
+            connect,
+            heartbeat: Arc::new(move || vec![agent.clone()]),
+            stats: stats.clone(),
+            stop: stop.clone(),
+        });
+        let task = tokio::spawn(deliver.run(input));
+        Self {
+            store,
+            disk,
+            quarantine_disk,
+            ledger,
+            spill,
+            quarantine,
+            stats,
+            stop,
+            sender: Some(sender),
+            task,
+            fired: Arc::default(),
+            sent: AtomicUsize::new(0),
+            dir: dir.into(),
+        }
+    }
+
+    /// A flush of these channels with so many samples each, and a receipt.
+    fn flush(&self, channels: &[(&str, i32)]) -> Flush {
+        let sequence = self.sent.fetch_add(1, Ordering::SeqCst) as i64;
+        let mut rows = rows(channels);
+        rows.chunks.iter_mut().for_each(|chunk| chunk.seq = sequence);
+        let fired = self.fired.clone();
+        let receipt = Receipt::new(move || {
+            fired.fetch_add(1, Ordering::SeqCst);
+        });
+        let tally = self.ledger.receive(self.ledger.source("ecu"), rows.samples());
+        Flush { rows, receipts: vec![receipt], tally, accepted_at: Instant::now() }
+    }
+
+    async fn send(&self, channels: &[(&str, i32)]) {
+        self.push(Outgoing::Flush(self.flush(channels))).await;
+    }
+
+    /// Sends a flush with a chunk of so many bytes; `false` if there is no room for a second.
+    async fn try_large(&self, bytes: usize) -> bool {
+        let sender = self.sender.as_ref().expect("the bench still runs");
+        let Ok(room) = tokio::time::timeout(ms(1_000), sender.room(bytes)).await else { return false };
+        let mut flush = self.flush(&[("a", 10)]);
+        flush.rows.chunks[0].data = vec![7; bytes];
+        room.expect("delivery has ended").put(Outgoing::Flush(flush));
+        true
+    }
+
+    async fn push(&self, item: Outgoing) {
+        let sender = self.sender.as_ref().expect("the bench still runs");
+        assert!(sender.send(item).await.is_ok(), "delivery has ended");
+    }
+
+    fn malformed(&self, bytes: usize) -> Outgoing {
+        self.sent.fetch_add(1, Ordering::SeqCst);
+        let fired = self.fired.clone();
+        Outgoing::Malformed(Malformed {
+            source: "car".into(),
+            topic: "pitwire/44/x".into(),
+            reason: "no frame".into(),
+            payload: vec![1; bytes].into(),
+            accepted_at: Instant::now(),
+            received: UnixMicros(0),
+            receipt: Receipt::new(move || {
+                fired.fetch_add(1, Ordering::SeqCst);
+            }),
+        })
+    }
+
+    fn fired(&self) -> usize {
+        self.fired.load(Ordering::SeqCst)
+    }
+
+    /// The ledger, which balances at any moment and for each source.
+    #[track_caller]
+    fn counts(&self) -> Counts {
+        let now = self.ledger.snapshot();
+        assert!(now.balanced, "{now:?}");
+        now.total
+    }
+
+    /// Waits until `holds`, with the ledger balanced all the while; answers how long it took.
+    #[track_caller]
+    fn until<'a>(&'a self, what: &'a str, holds: impl Fn(&Self) -> bool + 'a) -> impl Future<Output = Duration> + 'a {
+        let caller = std::panic::Location::caller();
+        async move {
+            let began = Instant::now();
+            while !holds(self) {
+                let counts = self.counts();
+                let stats = self.stats.snapshot();
+                assert!(began.elapsed() < Duration::from_secs(15), "{caller}: not {what}: {counts:?} {stats:?}");
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            self.counts();
+            began.elapsed()
+        }
+    }
+
+    /// Ends the pipeline and waits for delivery; answers what was left, the ledger, and how long it took.
+    async fn end(mut self) -> (u64, Counts, Duration) {
+        let began = Instant::now();
+        self.sender = None;
+        let left = tokio::time::timeout(Duration::from_secs(20), &mut self.task).await;
+        let left = left.expect("delivery does not end").expect("delivery failed");
+        (left, self.counts(), began.elapsed())
+    }
+}
+
+/// A chunk of one channel with so many samples.
+pub(crate) fn chunk(channel: &str, samples: i32) -> ChunkRow {
+    ChunkRow {
+        car: "44".into(),
+        device: "ecu".into(),
+        bucket: 60_000_000,
+        channel: channel.into(),
+        t0: 61_000_000,
+        writer: [7; 16],
+        seq: 0,
+        boot: 1,
+        d0: 61_000_000,
+        t1: 61_100_000,
+        n: samples,
+        v_min: None,
+        v_max: None,
+        v_mean: None,
+        v_last: None,
+        quality: 0,
+        codec: 0,
+        data: vec![1, 2, 3],
+    }
+}
+
+/// Rows of one partition: its extent, and a chunk for each channel.
+pub(crate) fn rows(channels: &[(&str, i32)]) -> Rows {
+    let extent = ExtentRow {
+        car: "44".into(),
+        day: 0,
+        layout: crate::row::LAYOUT_CHUNKS.into(),
+        device: "ecu".into(),
+        channel: String::new(),
+        bucket: 60_000_000,
+        length_us: 60_000_000,
+    };
+    let chunks = channels.iter().map(|&(channel, samples)| chunk(channel, samples)).collect();
+    Rows { extents: vec![extent], chunks, ..Rows::default() }
+}
+
+fn temporary() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// CPU time of this thread, which is the whole runtime in these tests.
+fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells a thread's CPU time");
+    let nanos = text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.expect("its first figure is nanoseconds"))
+}

@@ -114,10 +114,10 @@ impl QueueGauges {
         self.0.iter().map(|stats| stats.snapshot()).collect()
     }
 
-    /// Items that have left any queue so far: it stands still only if the pipeline does.
+    /// For each queue, in the order of the way, the items it holds and those that have left it so far.
     #[must_use]
-    pub fn progress(&self) -> u64 {
-        self.0.iter().map(|stats| stats.taken.load(Ordering::Relaxed)).sum()
+    pub fn moves(&self) -> Vec<(u64, u64)> {
+        self.0.iter().map(|s| (s.items.load(Ordering::Relaxed), s.taken.load(Ordering::Relaxed))).collect()
     }
 }
 

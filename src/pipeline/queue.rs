@@ -42,7 +42,7 @@ pub(super) struct QueueStats {
     name: String,
     items_max: u64,
     bytes_max: u64,
-    items: AtomicU64,
+    pub(super) items: AtomicU64,
     bytes: AtomicU64,
     items_peak: AtomicU64,
     blocked_us: AtomicU64,

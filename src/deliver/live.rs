@@ -1,0 +1,93 @@
+//! Live data on its way to the store.
+
+use std::time::{Duration, Instant};
+
+use super::poison::Poison;
+use super::quarantine::Quarantined;
+use super::run::Deliver;
+use super::tasks::{self, Done, Miss, Pending, Within};
+use super::uplink::{REQUEST_WITHIN, jitter};
+use crate::ledger::Fate;
+use crate::limits::{BACKLOG_WRITES_MAX, LIVE_BYTES_MAX};
+
+impl Deliver {
+    /// Starts writes as far as the window goes, oldest first.
+    pub(super) fn write_live(&mut self, now: Instant) {
+        while let Some(store) = self.link.up().cloned()
+            && self.has_room_for_live(now)
+        {
+            let nowhere_else = self.spill_is_out(now);
+            // What is late belongs to the spill, unless that is out: then the store is all there is.
+            let Some(index) = self.pending.iter().position(|first| first.due > now || nowhere_else) else { return };
+            let Some(pending) = self.pending.remove(index) else { return };
+            let within = if nowhere_else { Within::Each(REQUEST_WITHIN) } else { Within::until(pending.due) };
+            self.live_writes += 1;
+            self.live_bytes += pending.bytes;
+            let pending = Box::new(pending);
+            self.tasks.spawn(async move {
+                let outcome = tasks::write(&store, &pending.flush.rows, within).await;
+                Done::Live { pending, outcome, took: now.elapsed() }
+            });
+        }
+    }
+
+    fn has_room_for_live(&self, now: Instant) -> bool {
+        let kept_for_backlog = if self.backlog_may_go(now) { BACKLOG_WRITES_MAX } else { 0 };
+        let window = self.link.window();
+        match window {
+            0 | 1 => self.live_writes + self.backlog.writes < window,
+            _ => {
+                self.live_writes + self.backlog.writes.max(kept_for_backlog) < window
+                    && self.live_bytes < LIVE_BYTES_MAX
+            }
+        }
+    }
+
+    pub(super) fn live_done(
+        &mut self,
+        pending: Pending,
+        outcome: Result<Vec<Poison>, Miss>,
+        took: Duration,
+        now: Instant,
+    ) {
+        self.live_writes -= 1;
+        self.live_bytes -= pending.bytes;
+        let rows = &pending.flush.rows;
+        match outcome {
+            Ok(poison) => match self.suspicion.wrote(rows.len(), &poison) {
+                Some(hold) => {
+                    self.link.write_failed(&hold, now, jitter());
+                    self.enqueue(pending);
+                }
+                None => {
+                    self.link.wrote();
+                    let samples = rows.samples() - super::poison::samples_of(&poison);
+                    self.parts.stats.lock().wrote(rows.len() - poison.len(), samples, took);
+                    self.stored(pending, poison);
+                }
+            },
+            Err(miss) => {
+                if let Miss::Store(error) = miss {
+                    self.link.write_failed(&error, now, jitter());
+                }
+                self.enqueue(pending);
+            }
+        }
+    }
+
+    fn stored(&mut self, pending: Pending, poison: Vec<Poison>) {
+        if poison.is_empty() {
+            return self.settle(pending, Fate::Stored);
+        }
+        tell(&poison);
+        let flush = self.release(pending);
+        self.quarantine.push(Quarantined::Live { poison, tally: flush.tally, receipts: flush.receipts });
+    }
+}
+
+/// Logs what is refused: a line for each write that has some.
+pub(super) fn tell(poison: &[Poison]) {
+    if let Some(Poison { reason, .. }) = poison.first() {
+        tracing::error!(rows = poison.len(), reason, "the store refuses rows for good; they go to the quarantine");
+    }
+}

@@ -1,0 +1,78 @@
+//! What the store does not take in time goes to the spill.
+
+use std::time::{Duration, Instant};
+
+use super::run::Deliver;
+use super::tasks::{self, Pending, SpillFault};
+use crate::ledger::{Fate, Policy};
+use crate::limits::LIVE_BYTES_MAX;
+use crate::spill::Overflow;
+
+/// Pause before a disk that failed, or is full, is tried again.
+const SPILL_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+impl Deliver {
+    /// Whether the spill failed a moment ago and is left alone for now.
+    pub(super) fn spill_is_out(&self, now: Instant) -> bool {
+        self.spill_retry_at.is_some_and(|at| now < at)
+    }
+
+    /// Spills what has reached D, and with it what would follow soon: one sync serves all. Before D only
+    /// when memory is full, or when the agent stops and the store does not take writes.
+    pub(super) fn spill_late(&mut self, now: Instant) {
+        let at_once = self.crowded() || (self.stopping() && self.link.up().is_none());
+        let late = self.pending.front().is_some_and(|first| at_once || first.due <= now);
+        if self.spilling || !late || self.spill_is_out(now) {
+            return;
+        }
+        let soon = now + self.parts.config.durable_within / 2;
+        // An append has to fit the budget with room to spare.
+        let bytes_max =
+            usize::try_from(self.parts.spill_bytes_max / 4).map_or(LIVE_BYTES_MAX, |b| b.min(LIVE_BYTES_MAX));
+        let mut flushes: Vec<Pending> = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = self.pending.pop_front_if(|next| {
+            flushes.is_empty() || ((at_once || next.due <= soon) && bytes + next.bytes <= bytes_max)
+        }) {
+            bytes += next.bytes;
+            flushes.push(next);
+        }
+        self.spilling = true;
+        self.tasks.spawn(tasks::spill(self.parts.spill.clone(), self.parts.ledger.clone(), flushes));
+    }
+
+    pub(super) fn spilled(&mut self, flushes: Vec<Pending>, outcome: Result<(), SpillFault>, now: Instant) {
+        self.spilling = false;
+        match outcome {
+            Ok(()) => {
+                self.spill_retry_at = None;
+                if self.parts.stats.lock().spill_fault.take().is_some() {
+                    tracing::info!("the spill takes what the store does not, as it should");
+                }
+                flushes.into_iter().for_each(|flush| self.settle(flush, Fate::Backlog));
+            }
+            Err(SpillFault::Full(reason)) if self.parts.overflow == Overflow::DropNewest => {
+                self.fault(&reason, true, "what does not fit is dropped and counted, as spill.overflow says");
+                flushes.into_iter().for_each(|flush| self.settle(flush, Fate::Dropped(Policy::Overflow)));
+            }
+            Err(fault) => {
+                let (full, reason) = match fault {
+                    SpillFault::Full(reason) => (true, reason),
+                    SpillFault::Disk(reason) => (false, reason),
+                };
+                self.fault(&reason, full, "memory holds what it can, then sources are held back");
+                self.spill_retry_at = Some(now + SPILL_RETRY_AFTER);
+                flushes.into_iter().for_each(|flush| self.enqueue(flush));
+            }
+        }
+    }
+
+    fn fault(&self, reason: &str, full: bool, consequence: &str) {
+        let mut stats = self.parts.stats.lock();
+        // Once for each time, not for each attempt.
+        if stats.spill_fault.is_none() {
+            tracing::error!(reason, consequence, "the spill cannot take what the store does not");
+        }
+        (stats.spill_fault, stats.spill_full) = (Some(reason.into()), full);
+    }
+}
