@@ -1,5 +1,7 @@
 //! Delivery's loop: one task that owns what is pending and decides; all waiting is done in tasks of its own.
 
+mod spilling;
+
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -11,10 +13,10 @@ use super::link::{Link, LinkState};
 use super::quarantine::{Quarantine, Quarantined};
 use super::record::samples_of;
 use super::stats::{Mode, StatsHandle};
-use super::tasks::{self, BacklogRecord, Done, Poison, SpillFault};
+use super::tasks::{self, BacklogRecord, Done, Poison};
 use super::{Config, Connect};
 use crate::chunk::{Flush, Outgoing};
-use crate::ledger::{Fate, Ledger, Policy};
+use crate::ledger::{Fate, Ledger};
 use crate::limits::{BACKLOG_WRITES_MAX, PENDING_BYTES_MAX, PENDING_FLUSHES_MAX, WRITES_IN_FLIGHT_MAX};
 use crate::pipeline::Receiver;
 use crate::receipt::Receipt;
@@ -22,8 +24,6 @@ use crate::row::{AgentRow, Rows};
 use crate::spill::{Overflow, Position, Record, Spill};
 use crate::store::StoreError;
 
-/// Pause before a disk that failed is tried again.
-const SPILL_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Distance of two heartbeats.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 /// How long a write of the backlog, which has no deadline, may take.
@@ -70,6 +70,8 @@ pub struct Deliver {
     probing: bool,
     spilling: bool,
     spill_retry_at: Option<Instant>,
+    /// Flushes that one append to the spill may take: fewer once more did not fit.
+    spill_flushes_max: usize,
     heartbeat_at: Instant,
     heartbeating: bool,
     input_open: bool,
@@ -98,6 +100,7 @@ impl Deliver {
             probing: false,
             spilling: false,
             spill_retry_at: None,
+            spill_flushes_max: PENDING_FLUSHES_MAX,
             heartbeat_at: now,
             heartbeating: false,
             input_open: true,
@@ -287,29 +290,6 @@ impl Deliver {
         }
     }
 
-    /// Spills what has reached D, and with it what would follow soon: one sync serves all.
-    fn spill_late(&mut self, now: Instant) {
-        let crowded = self.pending.len() >= PENDING_FLUSHES_MAX || self.pending_bytes >= PENDING_BYTES_MAX;
-        let late = self.pending.front().is_some_and(|flush| self.deadline(flush) <= now);
-        if self.spilling || !(late || crowded) || self.spill_retry_at.is_some_and(|at| now < at) {
-            return;
-        }
-        self.spill_retry_at = None;
-        let soon = now + self.parts.config.durable_within / 2;
-        let mut flushes = Vec::new();
-        let mut bytes = 0;
-        while let Some(flush) = self.pending.pop_front_if(|flush| {
-            let deadline = flush.accepted_at + self.parts.config.durable_within;
-            bytes == 0 || ((deadline <= soon || crowded) && bytes < LIVE_BYTES_MAX)
-        }) {
-            bytes += flush.rows.bytes();
-            flushes.push(flush);
-        }
-        self.pending_bytes -= bytes;
-        self.spilling = true;
-        self.tasks.spawn(tasks::spill(self.parts.spill.clone(), self.parts.ledger.clone(), flushes));
-    }
-
     fn beat(&mut self, now: Instant) {
         let Some(store) = self.link.up().filter(|_| now >= self.heartbeat_at && self.input_open && !self.heartbeating)
         else {
@@ -412,43 +392,17 @@ impl Deliver {
         }
     }
 
-    fn spilled(&mut self, flushes: Vec<Flush>, outcome: Result<(), SpillFault>, now: Instant) {
-        self.spilling = false;
-        let reason = match outcome {
-            Ok(()) => {
-                self.parts.stats.lock().spill_fault = None;
-                flushes.into_iter().for_each(|flush| settle(flush, Fate::Backlog));
-                return;
-            }
-            Err(SpillFault::Full(reason)) if self.parts.overflow == Overflow::DropNewest => {
-                self.fault(&reason);
-                flushes.into_iter().for_each(|flush| settle(flush, Fate::Dropped(Policy::Overflow)));
-                return;
-            }
-            Err(SpillFault::Full(reason) | SpillFault::Disk(reason)) => reason,
-        };
-        self.fault(&reason);
-        self.spill_retry_at = Some(now + SPILL_RETRY_AFTER);
-        for flush in flushes.into_iter().rev() {
-            self.pending_bytes += flush.rows.bytes();
-            self.pending.push_front(flush);
-        }
-    }
-
-    fn fault(&self, reason: &str) {
-        let mut stats = self.parts.stats.lock();
-        if stats.spill_fault.is_none() {
-            tracing::error!(reason, "the spill cannot take what the store does not; sources will be held back");
-        }
-        stats.spill_fault = Some(reason.into());
-    }
-
     fn failed(&mut self, error: &StoreError, now: Instant) {
         self.link.failed(error, now, jitter());
     }
 
-    fn show(&self, now: Instant) {
+    fn show(&mut self, now: Instant) {
         let spill = self.parts.spill.stats();
+        if self.link.up().is_some() && self.pending.is_empty() && !self.spilling && spill.backlog_records == 0 {
+            // Nothing is left that the spill would have to take.
+            self.spill_retry_at = None;
+            self.parts.stats.lock().spill_fault = None;
+        }
         let mut stats = self.parts.stats.lock();
         stats.turns += 1;
         stats.turned_at = Some(now);

@@ -84,8 +84,10 @@ pub(super) async fn spill(spill: Spill, ledger: Arc<Ledger>, flushes: Vec<Flush>
     let records = flushes.iter().map(record).collect();
     let outcome = match spill.append(records).await {
         Ok(_) => Ok(()),
-        Err(AppendError::Full { reason, .. }) => Err(SpillFault::Full(reason)),
-        Err(other) => Err(SpillFault::Disk(other.to_string())),
+        Err(error @ (AppendError::Full { .. } | AppendError::TooLarge { .. })) => Err(SpillFault::Full(format!(
+            "{error}; free space where spill.dir lies, or raise spill.disk_max; it drains when the store takes data"
+        ))),
+        Err(error) => Err(SpillFault::Disk(format!("{error}; check the disk where spill.dir lies"))),
     };
     Done::Spilled { flushes, outcome }
 }
