@@ -80,6 +80,9 @@ fn open(config: &SerialConfig) -> Result<SerialStream, String> {
                 "add the user to the group dialout".to_owned()
             }
             _ if error.description.contains("busy") => "another program has the port open: stop that".to_owned(),
+            _ if ["typewriter", "nappropriate ioctl"].iter().any(|words| error.description.contains(words)) => {
+                "that is no serial port: correct source.serial.path".to_owned()
+            }
             _ => "it is tried again".to_owned(),
         };
         format!("open {path}: {}; {remedy}", error.description)
