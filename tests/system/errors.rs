@@ -55,7 +55,8 @@ fn a_file_that_is_no_serial_port_is_named_and_the_other_source_goes_on() {
     let mut agent = Agent::start(&bench, &Setup { store: bench.sqlite(), more, ..Setup::default() });
     let status = agent.until("it is down", |status| source(status, "file")["state"] == "down");
     let detail = text(source(&status, "file"), "/detail").to_owned();
-    assert!(detail.contains(file.to_str().unwrap()) && detail.contains(';'), "{detail}");
+    assert!(detail.contains(file.to_str().unwrap()), "{detail}");
+    assert!(detail.contains("no serial port") && detail.contains("source.serial.path"), "{detail}");
     let sent = sim.finish();
     agent.until_received(sent.sent());
     agent.terminate();

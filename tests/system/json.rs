@@ -17,6 +17,8 @@ const CLIENT: &str = "pitwire-system-json";
 fn write_manifest(path: &std::path::Path, samples: &[(&str, i64, f64)]) {
     let mut slots = std::collections::BTreeMap::new();
     for &(channel, t_us, value) in samples {
+        // As every physical value: raw × 1 + 0, which makes -0 a 0.
+        let value = value + 0.0;
         let mut hashed = t_us.to_le_bytes().to_vec();
         hashed.extend(value.to_le_bytes());
         let (count, first, last, digest) =

@@ -39,17 +39,19 @@ fn a_store_that_hangs_costs_a_wide_car_nothing_and_the_backlog_drains() {
     });
     node.thaw();
     let thawed_at = Instant::now();
+    agent.until("the backlog is gone", |status| number(status, "/spill/backlog_samples") == 0);
+    let took = thawed_at.elapsed();
 
     let sent = sim.finish();
     let drained = agent.until_drained();
-    let took = thawed_at.elapsed();
     assert_eq!(number(&drained, "/ledger/received") - number(&drained, "/ledger/duplicate"), sent.sent());
     let memory = agent.memory_peak();
     agent.terminate();
     let found = audit(sent.path(), &keyspace.url());
     bench.figure(&format!(
-        "{found:?}; backlog up to {backlog} samples, empty {:.1} s after the thaw; peak memory {:.1} MiB ({} build)",
+        "{found:?}; backlog up to {backlog} samples, empty {:.1} s after the thaw; {} rows written; peak memory {:.1} MiB ({} build)",
         took.as_secs_f64(),
+        number(&drained, "/store/rows_written"),
         memory as f64 / MIB as f64,
         profile()
     ));

@@ -30,6 +30,7 @@ fn the_agent_takes_data_in_without_a_store_and_says_what_it_waits_for() {
     let unreachable = text(&status, "/store/detail").to_owned();
     assert!(unreachable.contains(&gate.address()), "where: {unreachable}");
     assert!(unreachable.to_lowercase().contains("refused"), "why: {unreachable}");
+    assert!(unreachable.contains("store.url"), "what to do: {unreachable}");
 
     // The backlog outlives a restart.
     agent.terminate();

@@ -131,6 +131,16 @@ impl Agent {
         self.until(&format!("{samples} samples received"), |status| number(status, "/ledger/received") >= samples)
     }
 
+    /// Waits until nothing has come for half a second and all that came was decoded.
+    #[track_caller]
+    pub(crate) fn until_quiet(&self) -> Value {
+        self.until("sources quiet, queues empty", |status| {
+            let quiet = |source: &Value| source["quiet_for_s"].as_f64().is_none_or(|quiet_s| quiet_s > 0.5);
+            status["sources"].as_array().unwrap().iter().all(quiet)
+                && status["queues"].as_array().unwrap().iter().all(|queue| queue["items"] == 0)
+        })
+    }
+
     /// Waits until all that came in has been written to the store, or dropped by a policy.
     #[track_caller]
     pub(crate) fn until_drained(&self) -> Value {

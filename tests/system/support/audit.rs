@@ -67,9 +67,9 @@ pub(crate) struct FaultLine {
 pub(crate) struct SlotLine {
     pub(crate) car: String,
     pub(crate) device: String,
+    /// The second of device time.
+    pub(crate) slot: i64,
     pub(crate) samples: u64,
-    pub(crate) t_first_us: i64,
-    pub(crate) t_last_us: i64,
     #[serde(skip)]
     line: String,
 }
@@ -113,7 +113,8 @@ impl Manifest {
         self.of_kind(kind).iter().map(|fault| fault.samples).sum()
     }
 
-    /// A manifest of some of the seconds, for an audit of these alone.
+    /// A manifest of some of the seconds, for an audit of these alone: whole seconds of a device, since all
+    /// its channels between the first and the last are compared.
     pub(crate) fn part(&self, name: &str, keep: impl Fn(&SlotLine) -> bool) -> Self {
         let path = self.path.with_file_name(name);
         let slots: Vec<SlotLine> = self.slots.iter().filter(|slot| keep(slot)).cloned().collect();
