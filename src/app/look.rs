@@ -131,7 +131,10 @@ impl Looker {
         };
         SpillStatus {
             state,
-            detail: fault.or(spill.last_error).unwrap_or_default(),
+            detail: fault
+                .or(spill.last_error)
+                .map(|fault| format!("{}: {fault}", self.config.spill.dir.display()))
+                .unwrap_or_default(),
             backlog_samples: spill.backlog_weight,
             backlog_records: spill.backlog_records,
             disk_bytes: spill.disk_bytes,

@@ -76,6 +76,8 @@ pub struct Deliver {
     pub(super) probing: bool,
     pub(super) spilling: bool,
     pub(super) spill_retry_at: Option<Instant>,
+    /// Flushes that one append to the spill may take: fewer once more did not fit.
+    pub(super) spill_flushes_max: usize,
     pub(super) chores: Chores,
     input_open: bool,
     give_up_at: Option<Instant>,
@@ -103,6 +105,7 @@ impl Deliver {
             probing: false,
             spilling: false,
             spill_retry_at: None,
+            spill_flushes_max: usize::MAX,
             chores: Chores::new(now),
             input_open: true,
             give_up_at: None,

@@ -32,7 +32,8 @@ impl Deliver {
         let mut flushes: Vec<Pending> = Vec::new();
         let mut bytes = 0;
         while let Some(next) = self.pending.pop_front_if(|next| {
-            flushes.is_empty() || ((at_once || next.due <= soon) && bytes + next.bytes <= bytes_max)
+            let fits = bytes + next.bytes <= bytes_max && flushes.len() < self.spill_flushes_max;
+            flushes.is_empty() || ((at_once || next.due <= soon) && fits)
         }) {
             bytes += next.bytes;
             flushes.push(next);
@@ -45,11 +46,16 @@ impl Deliver {
         self.spilling = false;
         match outcome {
             Ok(()) => {
-                self.spill_retry_at = None;
+                (self.spill_retry_at, self.spill_flushes_max) = (None, usize::MAX);
                 if self.parts.stats.lock().spill_fault.take().is_some() {
                     tracing::info!("the spill takes what the store does not, as it should");
                 }
                 flushes.into_iter().for_each(|flush| self.settle(flush, Fate::Backlog));
+            }
+            // All at once do not fit; some may, at once.
+            Err(SpillFault::Full(_)) if flushes.len() > 1 => {
+                self.spill_flushes_max = flushes.len() / 2;
+                flushes.into_iter().for_each(|flush| self.enqueue(flush));
             }
             Err(SpillFault::Full(reason)) if self.parts.overflow == Overflow::DropNewest => {
                 self.fault(&reason, true, "what does not fit is dropped and counted, as spill.overflow says");

@@ -137,8 +137,10 @@ pub(super) async fn spill(spill: Spill, ledger: Arc<Ledger>, flushes: Vec<Pendin
     };
     let outcome = match caught(append).await {
         Some(Ok(_)) => Ok(()),
-        Some(Err(AppendError::Full { reason, .. })) => Err(SpillFault::Full(reason)),
-        Some(Err(other)) => Err(SpillFault::Disk(other.to_string())),
+        Some(Err(error @ (AppendError::Full { .. } | AppendError::TooLarge { .. }))) => Err(SpillFault::Full(format!(
+            "{error}; free space where spill.dir lies, or raise spill.disk_max; it drains when the store takes data"
+        ))),
+        Some(Err(error)) => Err(SpillFault::Disk(format!("{error}; check the disk where spill.dir lies"))),
         None => Err(SpillFault::Disk("appending panicked: please report this".into())),
     };
     Done::Spilled { flushes, outcome }

@@ -79,6 +79,10 @@ fn open(config: &SerialConfig) -> Result<SerialStream, String> {
         // That a port is taken comes as "no device", and says so in its text only.
         let taken = ["exclusive lock", "busy"].iter().any(|word| error.description.contains(word));
         let remedy = match error.kind() {
+            // A path that is something else is told by the system as "not a typewriter".
+            _ if ["typewriter", "nappropriate ioctl"].iter().any(|words| error.description.contains(words)) => {
+                "that is no serial port: correct source.serial.path".to_owned()
+            }
             _ if taken => "another program has the port open: stop that".to_owned(),
             tokio_serial::ErrorKind::NoDevice | tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => {
                 "check the cable and source.serial.path".to_owned()

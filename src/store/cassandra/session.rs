@@ -66,16 +66,22 @@ pub(super) async fn open(nodes: &[Node], keyspace: &str, config: &Config, target
             let reason = error.to_string();
             return Err(match classify::new_session(&error) {
                 Class::Hold(remedy) => StoreError::Hold { reason: format!("{what}: {reason}"), remedy: remedy.into() },
-                _ => StoreError::Unavailable { what, reason },
+                _ => unreachable_nodes(what, &reason),
             });
         }
         Err(_) => {
-            let reason = format!("no answer within {} s", SESSION_TIMEOUT.as_secs());
-            return Err(StoreError::Unavailable { what, reason });
+            return Err(unreachable_nodes(what, &format!("no answer within {} s", SESSION_TIMEOUT.as_secs())));
         }
     };
     check_datacenter(&session, config, &what)?;
     Ok(session)
+}
+
+fn unreachable_nodes(what: String, reason: &str) -> StoreError {
+    StoreError::Unavailable {
+        what,
+        reason: format!("{reason}; check that the nodes run, the way to them, and store.url"),
+    }
 }
 
 /// A data centre that is not there would leave every request without a node to go to.

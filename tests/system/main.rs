@@ -1,0 +1,22 @@
+//! The whole system: simulated cars, the agent as a process, real pseudo-terminals, a real mosquitto, a
+//! real Cassandra, real SQLite files. Every scenario ends in an audit of what was sent against what a
+//! reader of the store sees, and prints its figures.
+//!
+//! Needs the binary `firmware-sim` beside `pitwire`: `cargo build --workspace --bins`, as `tests/run` does.
+//! Tests that need a quiet machine take a [`support::turn`] of their own.
+//!
+//! By environment: `PITWIRE_CASSANDRA=HOST:PORT` (a node to share), `PITWIRE_SYSTEM_LONG=1` (long forms).
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod crash;
+mod disk;
+mod errors;
+mod faults;
+mod garbage;
+mod json;
+mod outage;
+mod serial;
+mod unplug;
+mod unready;
+
+mod support;

@@ -1,0 +1,60 @@
+//! A wide car over MQTT into Cassandra, whose only node stops answering for a while.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{
+    Agent, Bench, Broker, Keyspace, OwnNode, Setup, Sim, audit, long, mqtt_source, number, profile, turn,
+};
+
+const MIB: u64 = 1 << 20;
+/// What the agent may hold in memory at this rate.
+const MEMORY_MAX: u64 = 100 * MIB;
+
+#[test]
+fn a_store_that_hangs_costs_a_wide_car_nothing_and_the_backlog_drains() {
+    let (length, frozen_for) = if long() { ("30s", 10) } else { ("12s", 4) };
+    let _turn = turn(true);
+    let bench = Bench::new();
+    let Some(broker) = Broker::start(&bench) else { return };
+    let Some(node) = OwnNode::start(&bench) else { return };
+    let keyspace = Keyspace::new(node.address());
+    keyspace.apply();
+    let setup = Setup { store: keyspace.url(), more: mqtt_source("car", &broker.url()), ..Setup::default() };
+    let mut agent = Agent::start(&bench, &setup);
+    agent.until("store up and source subscribed", |status| {
+        status["store"]["state"] == "up" && status["sources"][0]["state"] == "connected"
+    });
+
+    let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", length, "--mqtt", &broker.url()]);
+    agent.until("rows in the store", |status| number(status, "/store/samples_written") > 100_000);
+    node.freeze();
+    let frozen_at = Instant::now();
+    let grew = agent.until("the backlog grows", |status| number(status, "/spill/backlog_samples") > 50_000);
+    assert_ne!(grew["store"]["state"], "up", "{grew:#}");
+    assert_ne!(grew["store"]["detail"], "", "{grew:#}");
+    let mut backlog = 0;
+    agent.until("the node's time out is over", |status| {
+        backlog = number(status, "/spill/backlog_samples").max(backlog);
+        frozen_at.elapsed() >= Duration::from_secs(frozen_for)
+    });
+    node.thaw();
+    let thawed_at = Instant::now();
+    agent.until("the backlog is gone", |status| number(status, "/spill/backlog_samples") == 0);
+    let took = thawed_at.elapsed();
+
+    let sent = sim.finish();
+    let drained = agent.until_drained();
+    assert_eq!(number(&drained, "/ledger/received") - number(&drained, "/ledger/duplicate"), sent.sent());
+    let memory = agent.memory_peak();
+    agent.terminate();
+    let found = audit(sent.path(), &keyspace.url());
+    bench.figure(&format!(
+        "{found:?}; backlog up to {backlog} samples, empty {:.1} s after the thaw; {} rows written; peak memory {:.1} MiB ({} build)",
+        took.as_secs_f64(),
+        number(&drained, "/store/rows_written"),
+        memory as f64 / MIB as f64,
+        profile()
+    ));
+    found.assert_exact();
+    assert!(memory < MEMORY_MAX, "{memory}");
+}

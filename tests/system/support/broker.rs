@@ -1,0 +1,99 @@
+//! A mosquitto of our own, ended by its process id, and a client to it.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{Client, Event, MqttOptions};
+
+use super::{Bench, PATIENCE, eventually, skip};
+
+pub(crate) struct Broker {
+    child: Child,
+    port: u16,
+}
+
+impl Broker {
+    /// `None` where mosquitto is not installed, said loudly.
+    pub(crate) fn start(bench: &Bench) -> Option<Self> {
+        let test = std::thread::current().name().unwrap_or("?").to_owned();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = bench.path("mosquitto.conf");
+        let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n");
+        std::fs::write(&config, text).unwrap();
+        let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+        let spawned = Command::new("mosquitto")
+            .env("PATH", path)
+            .arg("-c")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        match spawned {
+            Ok(child) => {
+                let broker = Self { child, port };
+                eventually("mosquitto listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+                Some(broker)
+            }
+            Err(error) => {
+                skip(&test, &format!("mosquitto does not start here ({error}): apt-get install mosquitto"));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    /// Publishes at QoS 1, in order; returns when the broker has acknowledged all.
+    pub(crate) fn publish(&self, topic: &str, payloads: &[Vec<u8>]) {
+        let mut options = MqttOptions::new("publisher", "127.0.0.1", self.port);
+        options.set_connection_timeout(PATIENCE.as_secs());
+        let (client, mut connection) = Client::new(options, payloads.len() + 1);
+        for payload in payloads {
+            client.publish(topic, QoS::AtLeastOnce, false, payload.clone()).unwrap();
+        }
+        let mut acknowledged = 0;
+        for event in connection.iter() {
+            if let Event::Incoming(Packet::PubAck(_)) = event.unwrap() {
+                acknowledged += 1;
+                if acknowledged == payloads.len() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What the broker still holds for a client that is away: takes its place, and asks for a message of
+    /// our own, before which everything that waits is delivered.
+    pub(crate) fn held_for(&self, client_id: &str) -> Vec<Vec<u8>> {
+        const LAST: &str = "the last one";
+        let mut options = MqttOptions::new(client_id, "127.0.0.1", self.port);
+        options.set_clean_start(false).set_session_expiry_interval(Some(600)).set_receive_maximum(Some(65_535));
+        let (client, mut connection) = Client::new(options, 64);
+        let mut held = Vec::new();
+        while let Ok(event) = connection.recv_timeout(Duration::from_secs(20)) {
+            match event.unwrap() {
+                Event::Incoming(Packet::ConnAck(ack)) => {
+                    assert!(ack.session_present, "the agent's session is gone");
+                    client.subscribe(LAST, QoS::AtLeastOnce).unwrap();
+                    client.publish(LAST, QoS::AtLeastOnce, false, LAST).unwrap();
+                }
+                Event::Incoming(Packet::Publish(message)) if message.payload == LAST => return held,
+                Event::Incoming(Packet::Publish(message)) => held.push(message.payload.to_vec()),
+                _ => {}
+            }
+        }
+        panic!("the broker does not deliver the last message");
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
