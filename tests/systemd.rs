@@ -3,6 +3,8 @@
 //! The root is a folder: our binary and files where a package puts them, and the machine's own targets, without which
 //! no unit can be loaded. Nothing is started here.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -75,26 +75,27 @@ pub async fn run(config: SerialConfig, outlet: Outlet) {
 
 fn open(config: &SerialConfig) -> Result<SerialStream, String> {
     let path = config.path.display();
-    tokio_serial::new(config.path.to_string_lossy(), config.baud).open_native_async().map_err(|error| {
-        // That a port is taken comes as "no device", and says so in its text only.
-        let taken = ["exclusive lock", "busy"].iter().any(|word| error.description.contains(word));
-        let remedy = match error.kind() {
-            // A path that is something else is told by the system as "not a typewriter".
-            _ if ["typewriter", "nappropriate ioctl"].iter().any(|words| error.description.contains(words)) => {
-                "that is no serial port: correct source.serial.path".to_owned()
-            }
-            _ if taken => "another program has the port open: stop that".to_owned(),
-            tokio_serial::ErrorKind::NoDevice | tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => {
-                "check the cable and source.serial.path".to_owned()
-            }
-            tokio_serial::ErrorKind::InvalidInput => format!("the port does not take {} baud: see baud", config.baud),
-            tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => {
-                "add the user to the group dialout".to_owned()
-            }
-            _ => "check that source.serial.path is a serial port".to_owned(),
-        };
-        format!("open {path}: {}; {remedy}", error.description)
-    })
+    tokio_serial::new(config.path.to_string_lossy(), config.baud)
+        .open_native_async()
+        .map_err(|error| format!("open {path}: {}; {}", error.description, remedy(&error, config.baud)))
+}
+
+/// What to do about a port that does not open.
+pub(super) fn remedy(error: &tokio_serial::Error, baud: u32) -> String {
+    // That a port is taken comes as "no device", and says so in its text only.
+    let taken = ["exclusive lock", "busy"].iter().any(|word| error.description.contains(word));
+    // A path that is something else is told by the system as "not a typewriter".
+    let other = ["typewriter", "nappropriate ioctl"].iter().any(|words| error.description.contains(words));
+    match error.kind() {
+        _ if other => "that is no serial port: correct source.serial.path".into(),
+        _ if taken => "another program has the port open: stop that".into(),
+        tokio_serial::ErrorKind::NoDevice | tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => {
+            "check the cable and source.serial.path".into()
+        }
+        tokio_serial::ErrorKind::InvalidInput => format!("the port does not take {baud} baud: see baud"),
+        tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => "add the user to the group dialout".into(),
+        _ => "check that source.serial.path is a serial port".into(),
+    }
 }
 
 enum Ended {

@@ -1,1 +1,78 @@
+//! Sources against real ports and a real broker: `serial`, `mqtt`.
 
+use std::io::Write as _;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::gauges::SourceState;
+use crate::item::Body;
+use crate::ledger::Ledger;
+use crate::pipeline::{Bounds, Receiver, queue};
+
+mod mqtt;
+mod serial;
+
+/// How long anything here may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Both ends of a source: what it is given, and what comes out of it.
+struct Ends {
+    out: Receiver<RawMessage>,
+    gauges: Arc<SourceGauges>,
+    stop: CancellationToken,
+    settled: CancellationToken,
+}
+
+fn ends(kind: &'static str) -> (Outlet, Ends) {
+    let clock = SystemClock::shared();
+    let gauges = SourceGauges::new("src", kind, "", clock.now());
+    let (sender, out) = queue("in", Bounds { items: 1_000, bytes: 1 << 20, weigh: RawMessage::bytes });
+    let (stop, settled) = (CancellationToken::new(), CancellationToken::new());
+    let id = Ledger::new().source("src");
+    let outlet = Outlet {
+        id,
+        sender: Some(sender),
+        gauges: gauges.clone(),
+        clock,
+        stop: stop.clone(),
+        settled: settled.clone(),
+    };
+    (outlet, Ends { out, gauges, stop, settled })
+}
+
+impl Ends {
+    async fn next(&mut self) -> RawMessage {
+        tokio::time::timeout(PATIENCE, self.out.recv()).await.expect("a message in time").expect("the source lives")
+    }
+
+    /// Nothing more comes for a while.
+    async fn is_quiet(&mut self) -> bool {
+        tokio::time::timeout(Duration::from_millis(300), self.out.recv()).await.is_err()
+    }
+
+    /// Waits for a state whose detail says something.
+    async fn until(&self, state: SourceState, says: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let now = self.gauges.condition();
+            if now.state == state && now.detail.contains(says) {
+                return;
+            }
+            assert!(Instant::now() < until, "never {state:?} with {says:?}, but {now:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Says loudly that a test did not run; where CI has the means it has to.
+fn skip(test: &str, reason: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} cannot run, and must under CI=true: {reason}");
+    let line = format!("SKIPPED {test}: {reason}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("stderr takes the line");
+    if let Some(log) = std::env::var_os("PITWIRE_SKIP_LOG") {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log);
+        log.and_then(|mut log| log.write_all(line.as_bytes())).expect("the file of PITWIRE_SKIP_LOG takes a line");
+    }
+}
