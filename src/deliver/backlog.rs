@@ -35,15 +35,7 @@ pub(super) struct Backlog {
 
 impl Backlog {
     pub(super) fn new(now: Instant) -> Self {
-        Self {
-            writes: 0,
-            bytes: 0,
-            fetched: VecDeque::new(),
-            fetching: false,
-            attempt: 0,
-            resume_at: now,
-            foreign: 0,
-        }
+        Self { writes: 0, bytes: 0, fetched: VecDeque::new(), fetching: false, attempt: 0, resume_at: now, foreign: 0 }
     }
 
     pub(super) fn fetched(&mut self, records: Vec<(Position, Record)>) {

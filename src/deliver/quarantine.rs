@@ -57,7 +57,15 @@ pub(super) struct Quarantine {
 
 impl Quarantine {
     pub(super) fn new(spill: Spill, ledger: Arc<Ledger>) -> Self {
-        Self { spill, ledger, messages: VecDeque::new(), others: VecDeque::new(), bytes: 0, busy: false, retry_at: None }
+        Self {
+            spill,
+            ledger,
+            messages: VecDeque::new(),
+            others: VecDeque::new(),
+            bytes: 0,
+            busy: false,
+            retry_at: None,
+        }
     }
 
     pub(super) fn push_message(&mut self, malformed: Malformed) {

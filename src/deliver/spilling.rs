@@ -27,7 +27,8 @@ impl Deliver {
         }
         let soon = now + self.parts.config.durable_within / 2;
         // An append has to fit the budget with room to spare.
-        let bytes_max = usize::try_from(self.parts.spill_bytes_max / 4).map_or(LIVE_BYTES_MAX, |b| b.min(LIVE_BYTES_MAX));
+        let bytes_max =
+            usize::try_from(self.parts.spill_bytes_max / 4).map_or(LIVE_BYTES_MAX, |b| b.min(LIVE_BYTES_MAX));
         let mut flushes: Vec<Pending> = Vec::new();
         let mut bytes = 0;
         while let Some(next) = self.pending.pop_front_if(|next| {

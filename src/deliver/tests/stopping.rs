@@ -75,7 +75,11 @@ async fn a_stop_while_neither_store_nor_disk_answers_ends_in_time_and_says_what_
     for (script, hangs) in [(Script::Hangs, true), (Script::Refuses, false), (Script::Panics, false)] {
         let dir = temporary();
         let bench = Bench::start(&dir, script);
-        if hangs { bench.disk.hangs(true) } else { bench.disk.fails(true) }
+        if hangs {
+            bench.disk.hangs(true)
+        } else {
+            bench.disk.fails(true)
+        }
         bench.quarantine_disk.fails(true);
         for _ in 0..20 {
             bench.send(&[("a", 1)]).await;
