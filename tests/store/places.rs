@@ -52,7 +52,7 @@ impl Place {
     /// A name for a keyspace that is not there; none, said loudly, if there is no node.
     pub(crate) async fn cassandra(test: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let Some(node) = node(test) else { return None };
+        let node = node(test)?;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
         let keyspace = format!("t_{now}_{}_{count}", std::process::id());
