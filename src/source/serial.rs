@@ -84,10 +84,7 @@ fn open(config: &SerialConfig) -> Result<SerialStream, String> {
 pub(super) fn remedy(error: &tokio_serial::Error, baud: u32) -> String {
     // That a port is taken comes as "no device", and says so in its text only.
     let taken = ["exclusive lock", "busy"].iter().any(|word| error.description.contains(word));
-    // A path that is something else is told by the system as "not a typewriter".
-    let other = ["typewriter", "nappropriate ioctl"].iter().any(|words| error.description.contains(words));
     match error.kind() {
-        _ if other => "that is no serial port: correct source.serial.path".into(),
         _ if taken => "another program has the port open: stop that".into(),
         tokio_serial::ErrorKind::NoDevice | tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => {
             "check the cable and source.serial.path".into()

@@ -56,7 +56,7 @@ fn a_file_that_is_no_serial_port_is_named_and_the_other_source_goes_on() {
     let status = agent.until("it is down", |status| source(status, "file")["state"] == "down");
     let detail = text(source(&status, "file"), "/detail").to_owned();
     assert!(detail.contains(file.to_str().unwrap()), "{detail}");
-    assert!(detail.contains("no serial port") && detail.contains("source.serial.path"), "{detail}");
+    assert!(detail.contains("check that source.serial.path is a serial port"), "{detail}");
     let sent = sim.finish();
     agent.until_received(sent.sent());
     agent.terminate();
