@@ -24,7 +24,7 @@ mod random;
 
 const FLUSH_AFTER: Duration = Duration::from_millis(200);
 /// A minute's start in 2026.
-const MINUTE: i64 = 1_770_000_000_000_000 - 1_770_000_000_000_000 % 60_000_000;
+const MINUTE: i64 = 29_500_000 * 60_000_000;
 
 fn meta(name: &str, kind: ValueKind) -> Arc<ChannelMeta> {
     let scaling = Scaling { scale: 0.5, offset: 1.0 };

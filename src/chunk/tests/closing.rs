@@ -142,7 +142,7 @@ fn samples_out_of_order_are_sorted_within_their_chunk_with_values_and_flags() {
 #[test]
 fn explicit_times_that_jump_about_all_arrive() {
     let mut bench = Bench::new();
-    let times = vec![5, 4, 5, 70_000_000, 3, -70_000_000, 2_000_000, 6];
+    let times = [5, 4, 5, 70_000_000, 3, -70_000_000, 2_000_000, 6];
     let given: Vec<i64> = times.iter().map(|t| MINUTE + t).collect();
     let values = Values::I32((0..8).collect());
     bench.batch(vec![column(&meta("a", ValueKind::I32), Times::Explicit(given.clone()), values)]);

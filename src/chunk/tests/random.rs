@@ -7,12 +7,15 @@ use proptest::prelude::*;
 use super::*;
 use crate::ledger::Policy;
 
+/// Name, kind, start after the minute in µs, period in ns, values, whether time runs backwards, flags.
+type GivenColumn = (u8, u8, i64, u32, Vec<i16>, bool, u16);
+
 #[derive(Debug, Clone)]
 struct Given {
     device: u8,
     boot: u32,
     base: bool,
-    columns: Vec<(u8, u8, i64, u32, Vec<i16>, bool, u16)>,
+    columns: Vec<GivenColumn>,
     ms: u64,
 }
 
@@ -38,9 +41,7 @@ fn given() -> impl Strategy<Value = Given> {
 }
 
 /// The column; some are turned round into explicit times that decrease.
-fn build(
-    (name, kind, start, period_ns, values, backwards, quality): &(u8, u8, i64, u32, Vec<i16>, bool, u16),
-) -> Column {
+fn build((name, kind, start, period_ns, values, backwards, quality): &GivenColumn) -> Column {
     let count = values.len();
     let regular =
         Times::Regular { t0: DeviceTime(MINUTE.saturating_add(*start)), period_ns: *period_ns, count: count as u32 };
