@@ -13,6 +13,7 @@ use wildmatch::WildMatch;
 
 use crate::item::{Batch, Item};
 use crate::ledger::{Fate, Policy};
+use crate::limits::RULES_MAX;
 use crate::pipeline::Stage;
 use crate::sample::{ChannelMeta, Column, Flags, Name, Quality, Scaling, Values};
 
@@ -129,6 +130,10 @@ impl Preprocess {
         // Descriptions are shared, so the same one is nearly always the same allocation.
         if known.is_none_or(|rules| !Arc::ptr_eq(&rules.given, meta)) {
             let rules = self.find(meta);
+            if self.rules.len() >= RULES_MAX {
+                // Only a cache: whoever sends ever new names pays for it himself.
+                self.rules.clear();
+            }
             // Devices with like-named channels share an entry; each change only costs a look-up.
             self.rules.insert(meta.name.clone(), rules);
         }

@@ -80,3 +80,13 @@ fn a_range_the_wrong_way_round_is_a_fault_that_names_its_key() {
     let faults = config("[[validate]]\nchannel = '*'\nmin = 2\nmax = 1").faults();
     assert_eq!(faults[0].0, "preprocess.validate[0].min");
 }
+
+#[test]
+fn ever_new_channel_names_do_not_grow_its_memory() {
+    let mut stage = Preprocess::new(&Config::default());
+    for number in 0..RULES_MAX + 10 {
+        let (name, unit, scaling) = (format!("c{number}").into(), "V".into(), Scaling::IDENTITY);
+        stage.rules(&Arc::new(ChannelMeta { name, unit, kind: ValueKind::F32, scaling, rate_mhz: 0 }));
+    }
+    assert_eq!(stage.rules.len(), 10);
+}
