@@ -105,6 +105,8 @@ struct Device {
     extra: Rows,
     extra_bytes: usize,
     oldest: Option<Instant>,
+    /// Until when late data is gathered.
+    waits_until: Option<Instant>,
     latest: Instant,
 }
 
@@ -246,6 +248,7 @@ impl Chunk {
     fn flush(&mut self, origin: &Arc<Origin>, out: &mut Vec<Outgoing>) {
         let Some(device) = self.devices.get_mut(origin) else { return };
         let Some(accepted_at) = device.oldest.take() else { return };
+        device.waits_until = None;
         for (_, chunk) in std::mem::take(&mut device.open) {
             let (seq, length_us) = (self.seq, chunk.length_us);
             self.seq += 1;
@@ -282,13 +285,9 @@ impl Chunk {
         }
     }
 
-    fn flush_due(&mut self, due: impl Fn(Instant) -> bool, out: &mut Vec<Outgoing>) {
-        let due: Vec<Arc<Origin>> = self
-            .devices
-            .iter()
-            .filter(|(_, device)| device.oldest.is_some_and(&due))
-            .map(|(origin, _)| origin.clone())
-            .collect();
+    fn flush_due(&mut self, due: impl Fn(&Device) -> bool, out: &mut Vec<Outgoing>) {
+        let due: Vec<Arc<Origin>> =
+            self.devices.iter().filter(|(_, device)| due(device)).map(|(origin, _)| origin.clone()).collect();
         due.iter().for_each(|origin| self.flush(origin, out));
     }
 }
@@ -307,6 +306,7 @@ impl Device {
             extra: Rows::default(),
             extra_bytes: 0,
             oldest: None,
+            waits_until: None,
             latest,
         }
     }
@@ -318,6 +318,21 @@ impl Device {
 
     fn full(&self) -> bool {
         self.closed_bytes + self.open_bytes + self.extra_bytes >= FLUSH_BYTES_MAX
+    }
+
+    /// When it is to be flushed.
+    fn due(&self, flush_after: Duration) -> Option<Instant> {
+        self.waits_until.or_else(|| Some(self.oldest? + flush_after))
+    }
+
+    /// A deadline missed by far means that the input lags and more of the same age is queued behind: it is
+    /// gathered for as long again, or each batch would become a flush of its own and the lag grow.
+    fn wait_if_late(&mut self, now: Instant, flush_after: Duration) {
+        if let (None, Some(oldest)) = (self.waits_until, self.oldest)
+            && oldest + flush_after + flush_after / 2 < now
+        {
+            self.waits_until = Some(now + flush_after);
+        }
     }
 
     /// Keeps a share until the flush; one is enough for each frame.
@@ -421,15 +436,18 @@ impl Stage for Chunk {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.devices.values().filter_map(|device| device.oldest).min().map(|oldest| oldest + self.setup.flush_after)
+        self.devices.values().filter_map(|device| device.due(self.setup.flush_after)).min()
     }
 
     fn on_deadline(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
         let flush_after = self.setup.flush_after;
-        self.flush_due(|oldest| oldest + flush_after <= now, out);
+        for device in self.devices.values_mut() {
+            device.wait_if_late(now, flush_after);
+        }
+        self.flush_due(|device| device.due(flush_after).is_some_and(|due| due <= now), out);
     }
 
     fn finish(&mut self, out: &mut Vec<Outgoing>) {
-        self.flush_due(|_| true, out);
+        self.flush_due(|device| device.oldest.is_some(), out);
     }
 }
