@@ -83,7 +83,7 @@ pub fn main() -> ExitCode {
         }
     };
     // The demo speaks for itself.
-    log(if matches!(arguments.command, Command::Demo(_)) { "warn" } else { "info" });
+    log(if matches!(arguments.command, Command::Demo(_)) { "warn,pitwire::source=error" } else { "info" });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return end(Err(Failure::failed(format!("start the runtime: {error}")))),
