@@ -1,7 +1,7 @@
 # The project's commands; `make` alone lists them. CARGO_TARGET_DIR is respected, `target` otherwise.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build web test check bench bench-partition-key cassandra cassandra-jars setup-build setup-test
+.PHONY: help demo build web test check picture bench bench-partition-key cassandra cassandra-jars setup-build setup-test
 
 target := $(or $(CARGO_TARGET_DIR),target)
 # What `make demo` hands to `pitwire demo`.
@@ -28,6 +28,10 @@ test: ## set up, build and run every test, with real Cassandra, mosquitto, pseud
 
 check: ## rustfmt, clippy, shellcheck, cargo-deny
 	@tests/check
+
+picture: setup-build ## take the README's picture of the page under load anew (docs/pit-wall.png)
+	@tests/setup test
+	PITWIRE_SYSTEM_LONG=1 PITWIRE_PICTURE=$(CURDIR)/docs/pit-wall.png cargo test --package pitwire --package firmware-sim --bins --test system page
 
 bench: setup-build ## the benchmarks
 	cargo bench --workspace

@@ -15,6 +15,7 @@ mod faults;
 mod garbage;
 mod json;
 mod outage;
+mod page;
 mod serial;
 mod unplug;
 mod unready;

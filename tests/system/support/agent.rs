@@ -93,6 +93,11 @@ impl Agent {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
+    /// The address of its page.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port)
+    }
+
     /// The status code and body of a page.
     pub(crate) fn get(&self, path: &str) -> Result<(u16, String), String> {
         get(self.port, path).map_err(|error| error.to_string())
