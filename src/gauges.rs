@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::limits::DEVICES_MAX;
+use crate::limits::{DEVICES_MAX, MALFORMED_LINE_EVERY};
 
 /// What a source is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,6 +78,7 @@ pub struct SourceGauges {
     pub refused: AtomicU64,
     /// Frames held until their catalogue arrives.
     pub held_frames: AtomicU64,
+    complained: Mutex<(Option<Instant>, u64)>,
     was_connected: AtomicBool,
     condition: Mutex<SourceCondition>,
     last_data: Mutex<Option<Instant>>,
@@ -101,6 +102,7 @@ impl SourceGauges {
             garbage_bytes: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             held_frames: AtomicU64::new(0),
+            complained: Mutex::default(),
             was_connected: AtomicBool::new(false),
             condition: Mutex::new(condition),
             last_data: Mutex::new(None),
@@ -134,6 +136,19 @@ impl SourceGauges {
     #[must_use]
     pub fn was_connected(&self) -> bool {
         self.was_connected.load(Ordering::Relaxed)
+    }
+
+    /// Counts something that could not be decoded. Gives the count since the last line about it if another
+    /// line is due: a line on a noisy port must not flood the log.
+    pub fn complain(&self, now: Instant) -> Option<u64> {
+        self.malformed.fetch_add(1, Ordering::Relaxed);
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        complained.1 += 1;
+        if complained.0.is_some_and(|last| now.saturating_duration_since(last) < MALFORMED_LINE_EVERY) {
+            return None;
+        }
+        complained.0 = Some(now);
+        Some(std::mem::take(&mut complained.1))
     }
 
     /// Counts received bytes.

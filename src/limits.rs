@@ -131,8 +131,8 @@ const _: () = assert!(LIVE_CLIENTS_MAX < MONITOR_CONNECTIONS_MAX);
 pub const MONITOR_IDLE_MAX: Duration = Duration::from_secs(75);
 /// What open requests may still take when the agent stops.
 pub const MONITOR_DRAIN_MAX: Duration = Duration::from_secs(1);
-/// Log lines a second of one kind; the rest are counted.
-pub const LOG_LINES_PER_SECOND_MAX: u32 = 5;
+/// Distance of two log lines about what a source sends that cannot be decoded; the rest are counted.
+pub const MALFORMED_LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Connections that read the embedded store at once; each has a page cache of 2 MiB.
 pub const SQLITE_READERS_MAX: usize = 4;

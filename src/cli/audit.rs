@@ -43,6 +43,9 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     } else {
         print(&in_words(&report))?;
     }
+    if report.sent == 0 {
+        return Err(Failure::failed(format!("{path}: names no samples, so nothing was compared")));
+    }
     if report.is_exact() { Ok(()) } else { Err(Failure::failed("the store does not hold exactly what was sent")) }
 }
 

@@ -107,6 +107,8 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         run_for: arguments.run_for,
         outputs,
         manifest: Some(manifest.clone()),
+        // A busy desk must not look like a lossy agent: a full buffer is waited for.
+        block: true,
         ..Options::default()
     })
     .map_err(Failure::failed)?;
@@ -202,7 +204,15 @@ async fn drive(simulator: Simulator, app: &App, began: Instant) -> Result<Summar
             told?;
             say("the car stops; what it sent is brought home");
             stop.stop();
-            running.await
+            tokio::select! {
+                done = &mut running => done,
+                told = told_to_stop() => {
+                    told?;
+                    say("at once, then");
+                    stop.abort();
+                    running.await
+                }
+            }
         }
     };
     let summary = done.map_err(Failure::failed)?.map_err(Failure::failed)?;
@@ -243,6 +253,9 @@ fn tell(
     }
     let devices = summary.devices.len();
     say(&format!("the car sent {} samples in {} frames from {devices} devices", summary.samples(), summary.frames()));
+    if summary.samples_dropped() > 0 {
+        say(&format!("of these the simulator itself dropped {}, its buffer being full", summary.samples_dropped()));
+    }
     let total = &ledger.total;
     let dropped: u64 = total.dropped.values().sum();
     say(&format!(
@@ -287,6 +300,8 @@ impl Mosquitto {
         let quiet = std::process::Stdio::null;
         let mut command = Command::new(program);
         command.arg("-c").arg(&file).stdin(quiet()).stdout(quiet()).stderr(quiet()).kill_on_drop(true);
+        // Ctrl-C goes to everything in the terminal's group: the broker has to outlive the drain.
+        command.process_group(0);
         let mut child = command.spawn().ok()?;
         for _ in 0..100 {
             if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {

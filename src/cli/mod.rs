@@ -138,12 +138,14 @@ fn log(level: &str) {
     if std::env::var_os("JOURNAL_STREAM").is_some() { builder.without_time().init() } else { builder.init() }
 }
 
-/// Waits for SIGINT or SIGTERM.
+/// Waits for SIGINT, SIGTERM or SIGHUP (a terminal that is closed).
 pub(crate) async fn told_to_stop() -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let signal = |kind| signal(kind).map_err(|error| Failure::failed(format!("listen for signals: {error}")));
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     tokio::select! {
+        _ = hangup.recv() => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }

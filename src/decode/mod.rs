@@ -16,7 +16,6 @@ mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -164,8 +163,11 @@ struct Arrival {
 
 /// Counts a message that cannot be decoded and makes it an item for the quarantine.
 fn malformed(spec: &SourceSpec, arrival: Arrival, topic: &[u8], payload: Bytes, reason: String) -> Item {
-    spec.gauges.malformed.fetch_add(1, Ordering::Relaxed);
-    tracing::debug!(source = %spec.name, reason, bytes = payload.len(), "message cannot be decoded");
+    if let Some(since_last_line) = spec.gauges.complain(arrival.accepted_at) {
+        let (source, topic, bytes) = (&spec.name, String::from_utf8_lossy(topic), payload.len());
+        tracing::warn!(%source, %topic, reason, bytes, since_last_line, "a message cannot be decoded; it is kept in the \
+            quarantine: compare its sender with docs/firmware.md, or source.format with what it sends");
+    }
     quarantined(spec, arrival, topic, payload, reason)
 }
 

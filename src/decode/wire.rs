@@ -85,8 +85,11 @@ impl Wire {
                 }
                 Some(Piece::Garbage { bytes, reason }) => {
                     self.spec.gauges.garbage_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-                    self.spec.gauges.malformed.fetch_add(1, Ordering::Relaxed);
-                    tracing::debug!(source = %self.spec.name, bytes, %reason, "bytes on the line that are no frame");
+                    if let Some(since_last_line) = self.spec.gauges.complain(arrival.accepted_at) {
+                        let source = &self.spec.name;
+                        tracing::warn!(%source, bytes, %reason, since_last_line, "bytes on the line that are no frame; \
+                            they are counted and passed over: check baud, cable and format if this goes on");
+                    }
                 }
             }
         }

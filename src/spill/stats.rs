@@ -112,7 +112,7 @@ pub enum SpillError {
         dir: String,
     },
     /// The directory cannot be used at all.
-    #[error("{what} {dir}: {source}")]
+    #[error("{what} {dir}: {source}; make it, let the agent's user write it, or name another in the configuration")]
     Io {
         /// What was tried.
         what: &'static str,

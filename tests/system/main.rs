@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod crash;
+mod demo;
 mod disk;
 mod errors;
 mod faults;

@@ -37,7 +37,8 @@ fn the_page_of_a_loaded_agent_can_be_shown_to_an_engineer() {
 
     let picture = bench.path("page.png");
     let script = web.join("tests/picture.mjs");
-    let taken = Command::new("node").arg(script).arg(agent.url()).arg(&picture).args(["--after", after]).output().unwrap();
+    let taken =
+        Command::new("node").arg(script).arg(agent.url()).arg(&picture).args(["--after", after]).output().unwrap();
     assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
     let status = agent.status();
     assert!(number(&status, "/channels") >= 782, "{status:#}");

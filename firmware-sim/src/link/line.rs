@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::termios::{OptionalActions, isatty, tcgetattr, tcsetattr};
 
@@ -39,6 +39,11 @@ impl Line {
             // For reading too: a fifo opens so without waiting for its reader.
             let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
             let port = rustix::fs::open(path, flags, Mode::empty())?;
+            // A file by mistake would be overwritten.
+            let fifo = FileType::from_raw_mode(rustix::fs::fstat(&port)?.st_mode) == FileType::Fifo;
+            if !fifo && !isatty(&port) {
+                return Err(Errno::NOTTY);
+            }
             if isatty(&port) {
                 let mut modes = tcgetattr(&port)?;
                 modes.make_raw();
