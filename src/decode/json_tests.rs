@@ -1,5 +1,7 @@
 //! JSON messages, and what becomes of them.
 
+use std::sync::atomic::Ordering;
+
 use std::sync::Mutex;
 
 use proptest::prelude::*;

@@ -1,6 +1,7 @@
 //! Frames made by the wire's own encoder, and what becomes of them. By subject: `held`, `identity`, `faults`.
 
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use pitwire_wire::{
     self as wire, Burst, ChannelEntry, Describe, DeviceName, EventKind, Header, Payload, Scan, ScanWriter, Status,
