@@ -1,7 +1,7 @@
 # The project's commands; `make` alone lists them. CARGO_TARGET_DIR is respected, `target` otherwise.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build web test check picture bench bench-partition-key cassandra cassandra-jars setup-build setup-test
+.PHONY: help demo build web test test-long check picture bench bench-partition-key cassandra cassandra-jars setup-build setup-test
 
 target := $(or $(CARGO_TARGET_DIR),target)
 # What `make demo` hands to `pitwire demo`.
@@ -25,6 +25,9 @@ web: ## the page's bundle in web/dist (needs Node 20)
 
 test: ## set up, build and run every test, with real Cassandra, mosquitto, pseudo-terminals and a browser
 	@tests/run
+
+test-long: ## the system tests in their long forms: 30 s of the wide tier, the store stopped for 10 s
+	@PITWIRE_SYSTEM_LONG=1 tests/run -p pitwire --test system
 
 check: ## rustfmt, clippy, shellcheck, cargo-deny
 	@tests/check

@@ -1,7 +1,7 @@
 //! Composition: what is built, in which order it starts, and how it drains.
 //!
-//! Start: state, spill (its backlog enters the ledger), delivery, pipeline, sources, monitor. No store is
-//! needed: delivery looks for it by itself.
+//! Start: state, spill (its backlog enters the ledger) and quarantine, pipeline, delivery, sources, monitor.
+//! No store is needed: delivery looks for it by itself.
 //!
 //! Stop: sources take nothing more and give up their way into the pipeline; end-of-stream walks down and
 //! flushes what is gathered; delivery makes it durable, within `deliver.drain_within`, whatever hangs; all
@@ -80,7 +80,7 @@ impl App {
     /// Starts everything. `listener` is where the monitor serves, if anywhere.
     ///
     /// # Errors
-    /// If the spill's directory cannot be used at all, or another agent has it.
+    /// If the directory of the spill or of the quarantine cannot be used at all, or another agent has it.
     pub async fn start(config: Config, listener: Option<TcpListener>) -> Result<Self, StartError> {
         let clock = SystemClock::shared();
         let ledger = Ledger::new();

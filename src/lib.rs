@@ -19,6 +19,7 @@
 //! - [`sample`]: channels, times, values, flags: the words of the data;
 //! - [`row`]: what a store holds: made by `chunk`, written by `store`, read by `export`;
 //! - [`limits`]: every bound with its arithmetic;
+//! - [`pipeline`]: the engine: stages stitched by bounded queues; knows nothing of telemetry, imports none of these;
 //! - [`ledger`]: what came in and where it went, as one identity;
 //! - [`clock`]: the only reader of the wall clock; device time to UTC;
 //! - [`receipt`]: how the end of a frame's way is told back to where it came from;
@@ -26,7 +27,6 @@
 //! - [`gauges`], [`live`]: what sources and channels show of themselves.
 //!
 //! The parts; none imports another:
-//! - [`pipeline`]: the engine: stages stitched by bounded queues; knows nothing of telemetry;
 //! - [`source`]: a transport turned into raw messages, reconnecting for ever;
 //! - [`decode`]: bytes to samples, one file per format;
 //! - [`preprocess`]: calibrate, validate;

@@ -13,8 +13,9 @@ mod support;
 
 /// The first release whose `verify` and `security` work on another root.
 const SYSTEMD_VERSION_MIN: u32 = 250;
-/// The agent spills what it could not deliver after this long; systemd must not kill it earlier.
-const DRAIN_S_MAX: u64 = 10;
+/// A stop by default: `drain_within` 8 s, spilling included, 2 s for closing disks that hang, 3 s for stages and 3 s
+/// for a source that do not end. Each further source that hangs adds 3 s, when there is nothing left to save.
+const DRAIN_S_MAX: u64 = 8 + 2 + 3 + 3;
 /// Of `systemd-analyze security`, in tenths of its exposure level: 30 is what it still calls OK.
 const EXPOSURE_MAX: u32 = 30;
 
@@ -172,11 +173,6 @@ fn the_unit_restarts_watches_and_drains_the_agent_as_its_user() {
     let stop_s: u64 = directive(&unit, "TimeoutStopSec").expect("a deadline").parse().expect("seconds");
     assert!(stop_s > DRAIN_S_MAX, "systemd would kill the agent while it drains");
     assert_eq!(directive(&unit, "PrivateDevices"), None, "it would hide serial ports");
-    assert_eq!(
-        directive(&unit, "ProtectClock"),
-        None,
-        "it would refuse the question whether the clock is synchronised"
-    );
 }
 
 #[test]
