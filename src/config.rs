@@ -4,17 +4,17 @@
 //! what would be right. `docs/configuration.md` describes every key, held to this by a test.
 
 use std::fmt;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
 use crate::item::FormatName;
 use crate::limits::{DISK_BYTES_MIN, SOURCES_MAX};
 use crate::source::{MqttConfig, SerialConfig};
 use crate::{clock, deliver, monitor, preprocess, spill, store};
+use read::Reading;
+
+mod read;
 
 /// Where `pitwire run` looks unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/pitwire/pitwire.toml";
@@ -142,12 +142,12 @@ impl Config {
     /// # Errors
     /// Every fault that could be found.
     pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
-        let (config, root, mut faults) = deserialize(text);
+        let Reading { config, root, mut faults, passed_over } = read::read(text);
         if let Some(config) = &config {
             let whole = faults.is_empty();
             // What was taken out is not missing.
-            for (key, what) in config.faults().into_iter().filter(|(key, _)| whole || key != "source") {
-                let line = line_of(text, root.get_ref(), &key);
+            for (key, what) in config.faults(&passed_over).into_iter().filter(|(key, _)| whole || key != "source") {
+                let line = read::line_of(text, root.get_ref(), &key);
                 faults.push(Fault { line, what: format!("{key}: {what}") });
             }
         }
@@ -165,8 +165,9 @@ impl Config {
         self.quarantine.dir.clone().unwrap_or_else(beside)
     }
 
-    /// What is wrong though it could be read, as (key, what).
-    fn faults(&self) -> Vec<(String, String)> {
+    /// What is wrong though it could be read, as (key, what). Nothing is compared with a key that was passed
+    /// over: its default is not what the user meant.
+    fn faults(&self, passed_over: &[String]) -> Vec<(String, String)> {
         let mut faults = Vec::new();
         let mut fault = |key: String, what: String| faults.push((key, what));
         if let Err(what) = name(&self.car) {
@@ -178,18 +179,8 @@ impl Config {
         if let Err(what) = self.store.validate() {
             fault("store".into(), what);
         }
-        if let Err(error) = self.spill.validate() {
-            fault(format!("spill.{}", error.key), format!("{} {}", error.value, error.expected));
-        }
-        for (key, disk_max) in [("spill", self.spill.disk_max), ("quarantine", self.quarantine.disk_max)] {
-            if disk_max.as_u64() < DISK_BYTES_MIN {
-                let least = bytesize::ByteSize::b(DISK_BYTES_MIN);
-                fault(format!("{key}.disk_max"), format!("{disk_max} must be at least {least}"));
-            }
-        }
-        if self.quarantine_dir() == self.spill.dir {
-            fault("quarantine.dir".into(), "must be another directory than spill.dir".into());
-        }
+        faults.extend(self.disk_faults(passed_over));
+        let mut fault = |key: String, what: String| faults.push((key, what));
         for (index, source) in self.source.serial.iter().enumerate() {
             let key = |key: &str| format!("source.serial[{index}].{key}");
             if source.format == FormatName::Json {
@@ -208,9 +199,76 @@ impl Config {
             }
         }
         self.name_faults(&mut faults);
-        faults.extend(self.deliver.faults());
+        self.taken_twice(&mut faults);
+        faults.extend(self.deliver.faults(passed_over));
         faults.extend(self.preprocess.faults());
         faults
+    }
+
+    /// Directories, and what they may hold.
+    fn disk_faults(&self, passed_over: &[String]) -> Vec<(String, String)> {
+        let mut faults = Vec::new();
+        let mut fault = |key: String, what: String| faults.push((key, what));
+        let read = |key: &str| !passed_over.iter().any(|passed| passed == key);
+        // The budget is judged below, in one place.
+        let spill = self.spill.validate().err().filter(|error| error.key != "disk_max");
+        if let Some(error) = &spill {
+            fault(format!("spill.{}", error.key), format!("{} {}", error.value, error.expected));
+        }
+        let segment_known = read("spill.segment_bytes") && spill.is_none_or(|error| error.key != "segment_bytes");
+        let segments = if segment_known { self.spill.segment_bytes.as_u64().saturating_mul(2) } else { 0 };
+        let budgets = [
+            ("spill", self.spill.disk_max, segments.max(DISK_BYTES_MIN)),
+            ("quarantine", self.quarantine.disk_max, DISK_BYTES_MIN),
+        ];
+        for (key, disk_max, least) in budgets {
+            if disk_max.as_u64() < least {
+                let why = if least > DISK_BYTES_MIN { ", two segments" } else { "" };
+                let least = bytesize::ByteSize::b(least);
+                fault(format!("{key}.disk_max"), format!("{disk_max} must be at least {least}{why}"));
+            }
+        }
+        let dirs = [
+            ("state_dir", Some(&self.state_dir), "/var/lib/pitwire"),
+            ("spill.dir", Some(&self.spill.dir).filter(|dir| !dir.as_os_str().is_empty()), "/var/lib/pitwire/spill"),
+            ("quarantine.dir", self.quarantine.dir.as_ref(), "/var/lib/pitwire/quarantine"),
+        ];
+        for (key, dir, example) in dirs {
+            if let Some(dir) = dir.filter(|dir| !dir.is_absolute()) {
+                let what =
+                    format!("{dir:?} would depend on the working directory: use an absolute path, e.g. {example:?}");
+                fault(key.into(), what);
+            }
+        }
+        if self.quarantine_dir() == self.spill.dir && read("spill.dir") && read("quarantine.dir") {
+            fault("quarantine.dir".into(), "must be another directory than spill.dir".into());
+        }
+        faults
+    }
+
+    /// A port has one reader, and a broker's session one client.
+    fn taken_twice(&self, faults: &mut Vec<(String, String)>) {
+        let serial = &self.source.serial;
+        for (index, source) in serial.iter().enumerate() {
+            if let Some(other) = serial[..index].iter().find(|other| other.path == source.path) {
+                let what =
+                    format!("{:?} is read by the source {:?} already: name another port", source.path, other.name);
+                faults.push((format!("source.serial[{index}].path"), what));
+            }
+        }
+        let mqtt = &self.source.mqtt;
+        let session = |source: &MqttConfig| Some((source.address().ok()?, source.client_id.clone()?));
+        for (index, source) in mqtt.iter().enumerate() {
+            let Some(own) = session(source) else { continue };
+            if let Some(other) = mqtt[..index].iter().find(|other| session(other).as_ref() == Some(&own)) {
+                let what = format!(
+                    "{:?} is taken at this broker by the source {:?}, and they would throw each other out: use another, \
+                     or leave the key out",
+                    own.1, other.name
+                );
+                faults.push((format!("source.mqtt[{index}].client_id"), what));
+            }
+        }
     }
 
     fn name_faults(&self, faults: &mut Vec<(String, String)>) {
@@ -252,109 +310,6 @@ fn name(name: &str) -> Result<(), String> {
     } else {
         Err(format!("{name:?} must have 1 to {NAME_BYTES_MAX} bytes, no spaces and none of / # + , * ?"))
     }
-}
-
-/// Reads as much as can be read: what cannot is noted, taken out and passed over, so that all faults are
-/// named at once. Gives the configuration if one is left, what was read, and the faults.
-fn deserialize(text: &str) -> (Option<Config>, Spanned<DeTable<'_>>, Vec<Fault>) {
-    let line = |span: &Range<usize>| Some(text[..span.start.min(text.len())].matches('\n').count() + 1);
-    let fault = |error: &toml::de::Error| Fault {
-        line: error.span().as_ref().and_then(line),
-        what: error.message().replace('\n', " "),
-    };
-    let (mut root, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        // What the rest means is anybody's guess.
-        return (None, root, errors.iter().take(FAULTS_MAX).map(fault).collect());
-    }
-    let mut faults = Vec::new();
-    let mut taken: Vec<String> = Vec::new();
-    // Each turn takes something out, and a file is finite; the bound is for the reader.
-    while faults.len() < FAULTS_MAX {
-        let error = match Config::deserialize(toml::Deserializer::from(root.clone())) {
-            Ok(config) => return (Some(config), root, faults),
-            Err(error) => error,
-        };
-        // A key that was taken out is not missing.
-        let missed = taken.iter().any(|key| error.message().starts_with(&format!("missing field `{key}`")));
-        if !missed {
-            faults.push(fault(&error));
-        }
-        match error.span().and_then(|span| take_out(root.get_mut(), &span)) {
-            Some(key) => taken.push(key),
-            None if !missed && error.message().starts_with("missing field `car`") => {
-                root.get_mut().insert(spanned("car".into()), spanned(DeValue::String("car".into())));
-                faults.last_mut().into_iter().for_each(|fault| fault.line = None);
-            }
-            None if missed && !root.get_ref().iter().any(|(key, _)| key.get_ref() == "car") => {
-                root.get_mut().insert(spanned("car".into()), spanned(DeValue::String("car".into())));
-            }
-            None => break,
-        }
-    }
-    (None, root, faults)
-}
-
-fn spanned<T>(value: T) -> Spanned<T> {
-    Spanned::new(0..0, value)
-}
-
-/// Takes out the entry whose key or value is at `span`; gives its key.
-fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
-    let here = table.iter().find(|(key, value)| key.span() == *span || value.span() == *span);
-    if let Some(key) = here.map(|(key, _)| key.clone()) {
-        table.remove(&key);
-        return Some(key.get_ref().to_string());
-    }
-    table.iter_mut().find_map(|(key, value)| match value.get_mut() {
-        DeValue::Table(inner) => take_out(inner, span),
-        DeValue::Array(entries) => {
-            if entries.iter().any(|entry| entry.span() == *span) {
-                *entries = entries.iter().filter(|entry| entry.span() != *span).cloned().collect();
-                return Some(key.get_ref().to_string());
-            }
-            entries.iter_mut().find_map(|entry| match entry.get_mut() {
-                DeValue::Table(inner) => take_out(inner, span),
-                _ => None,
-            })
-        }
-        _ => None,
-    })
-}
-
-/// The line of a key such as `source.mqtt[0].url`, or of the nearest section that exists.
-fn line_of(text: &str, table: &DeTable<'_>, key: &str) -> Option<usize> {
-    let mut table = table;
-    let mut found = None;
-    for part in key.split('.') {
-        let (name, index) = match part.split_once('[') {
-            Some((name, index)) => (name, index.trim_end_matches(']').parse::<usize>().ok()),
-            None => (part, None),
-        };
-        let (spanned_key, value) = table.iter().find(|(key, _)| key.get_ref() == name)?;
-        found = Some(spanned_key.span().start);
-        let value = match (value.get_ref(), index) {
-            (DeValue::Array(array), Some(index)) => {
-                let entry = array.get(index)?;
-                found = Some(entry.span().start);
-                entry.get_ref()
-            }
-            (value, _) => value,
-        };
-        match value {
-            DeValue::Table(inner) => table = inner,
-            _ => break,
-        }
-        let next = key.split('.').skip_while(|p| *p != part).nth(1);
-        let exists = next.is_some_and(|next| {
-            let name = next.split('[').next().unwrap_or(next);
-            table.iter().any(|(key, _)| key.get_ref() == name)
-        });
-        if !exists {
-            break;
-        }
-    }
-    found.map(|at| text[..at].matches('\n').count() + 1)
 }
 
 #[cfg(test)]

@@ -107,9 +107,6 @@ const _: () = assert!(BACKLOG_WRITES_MAX < BACKLOG_WRITES_ALONE_MAX);
 const _: () = assert!(BACKLOG_WRITES_ALONE_MAX < WRITES_IN_FLIGHT_MAX);
 // Fewer than the 1,024 orphans at which the driver gives a connection up.
 const _: () = assert!(WRITES_IN_FLIGHT_MAX < 1_024);
-/// Bytes of one record in the spill, above which it is damage.
-pub const SPILL_RECORD_BYTES_MAX: usize = 16 * MIB;
-const _: () = assert!(FLUSH_BYTES_MAX < SPILL_RECORD_BYTES_MAX);
 
 /// Channels that the live board follows; more are counted, not shown.
 pub const LIVE_CHANNELS_MAX: usize = 2_048;

@@ -180,3 +180,93 @@ fn a_text_that_is_no_toml_names_the_line() {
     let faults = Config::parse("car = \"44\"\n[store\n").unwrap_err();
     assert_eq!(faults[0].line, Some(2), "{faults:?}");
 }
+
+#[test]
+fn a_wrong_value_is_named_with_its_whole_key_and_what_would_be_right() {
+    check_section(
+        "[spill]\ndisk_max = \"2GB!\"\ndir = 5\nrecords_max = \"many\"\nsegment_bytes = true\noverflow = \"burn\"",
+        &[
+            (2, "spill.disk_max: "),
+            (3, "spill.dir: invalid type: integer `5`, expected a path, an absolute one in quotes, e.g. \"/var"),
+            (4, "spill.records_max: invalid type: string \"many\", expected a whole number from 0 to 4294967295"),
+            (5, "expected a size, a text with a unit, e.g. \"64MiB\" or \"2GiB\""),
+            (6, "`block` for spill.overflow"),
+        ],
+    );
+    check_section("[spill]\ndisk_max = \"2GB!\"", &[(2, "e.g. \"64MiB\" or \"2GiB\"")]);
+    check_section("[monitor]\nenabled = 1\nlisten = \"x\"", &[(2, "true or false"), (3, "monitor.listen: `x` is no")]);
+    check_section("[[preprocess.calibrate]]\nchannel = \"a\"\nscale = \"2\"", &[(3, "calibrate[0].scale: invalid")]);
+    check_section(
+        "[[source.serial]]\nname = \"x\"\npath = \"/dev/x\"\nbaud = \"fast\"\ncar = 4",
+        &[
+            (4, "source.serial[1].baud: invalid type: string \"fast\", expected a whole number"),
+            (5, "source.serial[1].car: invalid type: integer `4`, expected a text in quotes"),
+        ],
+    );
+    check(
+        "\"1s\"",
+        "\"1\"",
+        &[(Some(9), "deliver.durable_within: invalid value: string \"1\", expected a duration, a")],
+    );
+    check(
+        "[\"pitwire/44/#\"]",
+        "\"pitwire/44/#\"",
+        &[(Some(18), "topics: invalid type: string \"pitwire/44/#\", expected a list")],
+    );
+    check("[\"pitwire/44/#\"]", "[\"a\", 5]", &[(Some(18), "source.mqtt[0].topics[1]: invalid type")]);
+    check("[deliver]", "[[deliver]]", &[(Some(7), "a section that begins with [deliver], once")]);
+    check("[[source.serial]]", "[source.serial]", &[(Some(11), "each entry of which begins with [[source.serial]]")]);
+    check("path = \"/dev/ttyACM0\"", "", &[(Some(11), "source.serial[0]: missing field `path`")]);
+}
+
+#[test]
+fn topics_that_no_broker_takes_are_refused() {
+    for wrong in ["a/#/b", "a+/b", "a/b#", "", "\\u0000", "#/a", "$share/group", "$share//a", "$share/g+/a"] {
+        check("pitwire/44/#", wrong, &[(Some(18), "is no topic filter")]);
+    }
+    check("pitwire/44/#", &"a".repeat(65_536), &[(Some(18), "65535 bytes")]);
+    for right in ["#", "+", "+/a/+/#", "/", "a//b", "$share/g/a/#", "pit wire/44"] {
+        check("pitwire/44/#", right, &[]);
+    }
+    check("\"pitwire/44/#\"", "\"a/#/b\", \"ok\", \"\"", &[(Some(18), "\"a/#/b\" is no"), (Some(18), "\"\" is no")]);
+}
+
+#[test]
+fn a_port_or_a_session_that_two_sources_would_share_is_refused() {
+    check_section(
+        "[[source.serial]]\nname = \"x\"\npath = \"/dev/ttyACM0\"",
+        &[(3, "\"/dev/ttyACM0\" is read by the source \"ecu\" already")],
+    );
+    let mqtt = |name: &str, url: &str, id: &str| {
+        format!("[[source.mqtt]]\nname = \"{name}\"\nurl = \"{url}\"\ntopics = [\"t\"]\n{id}\n")
+    };
+    let id = "client_id = \"c\"";
+    let same = mqtt("x", "mqtt://h", id) + &mqtt("y", "mqtt://h:1883/", id);
+    check_section(&same, &[(10, "\"c\" is taken at this broker by the source \"x\"")]);
+    check_section(&(mqtt("x", "mqtt://h", id) + &mqtt("y", "mqtt://other", id)), &[]);
+    check_section(&(mqtt("x", "mqtt://h", "") + &mqtt("y", "mqtt://h", "")), &[]);
+}
+
+#[test]
+fn directories_that_depend_on_the_working_directory_are_refused() {
+    check("car = \"44\"", "car = \"44\"\nstate_dir = \"state\"", &[(Some(3), "e.g. \"/var/lib/pitwire\"")]);
+    check_section("[spill]\ndir = \"spill\"", &[(2, "spill.dir: \"spill\" would depend on the working directory")]);
+    check_section("[quarantine]\ndir = \"./q\"", &[(2, "use an absolute path, e.g. \"/var/lib/pitwire/quarantine\"")]);
+    check_section("[spill]\ndir = \"\"", &[(2, "must name a directory")]);
+}
+
+#[test]
+fn one_mistake_is_one_fault() {
+    check("\"1s\"", "\"0s\"", &[(Some(9), "deliver.durable_within: must be at least 20ms")]);
+    check("\"200ms\"", "\"20s\"", &[(Some(8), "must be from 10ms to 10s")]);
+    let unread = |flush: &str, durable: &str| GOOD.replace("\"200ms\"", flush).replace("\"1s\"", durable);
+    for (text, key) in [(unread("\"3s\"", "\"soon\""), "durable_within"), (unread("5", "\"100ms\""), "flush_after")] {
+        let faults = Config::parse(&text).unwrap_err();
+        assert!(faults.len() == 1 && faults[0].what.contains(key), "{faults:?}");
+    }
+    check("\"1s\"", "\"1m\"\ndrain_within = \"long\"", &[(Some(10), "deliver.drain_within: invalid")]);
+    check_section("[spill]\ndisk_max = \"1MiB\"", &[(2, "must be at least 16.0 MiB, two segments")]);
+    check_section("[spill]\ndisk_max = \"5MiB\"\nsegment_bytes = \"big\"", &[(3, "spill.segment_bytes: ")]);
+    check_section("[spill]\ndisk_max = \"1GiB\"\nsegment_bytes = \"2GiB\"", &[(3, "must be a multiple of 4 KiB")]);
+    check_section("[spill]\ndir = 5\n[quarantine]\ndir = \"/var/lib/pitwire/spill\"", &[(2, "spill.dir: ")]);
+}

@@ -46,6 +46,13 @@ pub use link::LinkState;
 pub use run::{Deliver, Parts};
 pub use stats::{DeliverSnapshot, Mode, SpillLedger, StatsHandle};
 
+/// Chunks that close sooner would be mostly overhead.
+const FLUSH_AFTER_MIN: Duration = Duration::from_millis(10);
+/// Chunks that close later show data too late to be of use.
+const FLUSH_AFTER_MAX: Duration = Duration::from_secs(10);
+/// Twice the shortest `flush_after`, which may be at most half of it.
+const DURABLE_WITHIN_MIN: Duration = Duration::from_millis(20);
+
 /// `[deliver]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -72,20 +79,29 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What is wrong, as (key, what would be right).
+    /// What is wrong, as (key, what would be right). With the keys in `passed_over`, such as
+    /// `deliver.flush_after`, nothing is compared: they could not be read.
     #[must_use]
-    pub fn faults(&self) -> Vec<(String, String)> {
+    pub fn faults(&self, passed_over: &[String]) -> Vec<(String, String)> {
         let mut faults = Vec::new();
         let mut fault = |key: &str, what: String| faults.push((format!("deliver.{key}"), what));
-        if self.flush_after < Duration::from_millis(10) || self.flush_after > Duration::from_secs(10) {
-            fault("flush_after", "must be from 10ms to 10s".into());
+        let read = |key: &str| !passed_over.iter().any(|passed| passed.strip_prefix("deliver.") == Some(key));
+        let possible = self.durable_within >= DURABLE_WITHIN_MIN;
+        if !possible {
+            let least = humantime::format_duration(DURABLE_WITHIN_MIN);
+            fault("durable_within", format!("must be at least {least}, e.g. \"1s\""));
         }
-        if self.flush_after > self.durable_within / 2 {
+        let comparable = possible && read("durable_within");
+        if !(FLUSH_AFTER_MIN..=FLUSH_AFTER_MAX).contains(&self.flush_after) {
+            let [least, most] = [FLUSH_AFTER_MIN, FLUSH_AFTER_MAX].map(humantime::format_duration);
+            fault("flush_after", format!("must be from {least} to {most}"));
+        } else if comparable && read("flush_after") && self.flush_after > self.durable_within / 2 {
             let half = humantime::format_duration(self.durable_within / 2);
             fault("flush_after", format!("must be at most half of durable_within, that is {half}"));
         }
-        if self.drain_within < self.durable_within {
-            fault("drain_within", "must be at least durable_within".into());
+        if comparable && read("drain_within") && self.drain_within < self.durable_within {
+            let least = humantime::format_duration(self.durable_within);
+            fault("drain_within", format!("must be at least durable_within, that is {least}"));
         }
         faults
     }

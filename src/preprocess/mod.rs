@@ -82,7 +82,7 @@ const fn highest() -> f64 {
 }
 
 impl Config {
-    /// What is wrong, as (key, what, what would be right).
+    /// What is wrong, as (key, what would be right).
     #[must_use]
     pub fn faults(&self) -> Vec<(String, String)> {
         let mut faults = Vec::new();

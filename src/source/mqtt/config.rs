@@ -128,6 +128,11 @@ impl MqttConfig {
         if self.topics.is_empty() {
             faults.push(("topics", r#"at least one is needed, e.g. ["pitwire/44/#"]"#.into()));
         }
+        for topic in self.topics.iter().filter(|topic| !is_filter(topic)) {
+            let what =
+                "is no topic filter: 1 to 65535 bytes without NUL, + alone in its level, # alone in the last one";
+            faults.push(("topics", format!(r#"{topic:?} {what}, e.g. "pitwire/+/wire" or "pitwire/44/#""#)));
+        }
         if self.receive_maximum == 0 {
             faults.push(("receive_maximum", "must be at least 1".into()));
         }
@@ -169,6 +174,30 @@ impl MqttConfig {
         }
         Ok(options)
     }
+}
+
+/// Whether a broker takes it as a topic filter; otherwise it would refuse the subscription, or the client.
+fn is_filter(topic: &str) -> bool {
+    let topic_bytes_max = usize::from(u16::MAX);
+    if topic.is_empty() || topic.len() > topic_bytes_max || topic.contains('\0') {
+        return false;
+    }
+    if let Some(shared) = topic.strip_prefix("$share/") {
+        return shared.split_once('/').is_some_and(|(group, filter)| {
+            !group.is_empty() && !group.contains(['+', '#']) && !filter.is_empty() && levels_fit(filter)
+        });
+    }
+    levels_fit(topic)
+}
+
+/// Whether wildcards stand only where they may.
+fn levels_fit(filter: &str) -> bool {
+    let last = filter.split('/').count() - 1;
+    filter.split('/').enumerate().all(|(index, level)| match level {
+        "#" => index == last,
+        "+" => true,
+        plain => !plain.contains(['+', '#']),
+    })
 }
 
 fn read_bytes(path: &PathBuf) -> Result<Vec<u8>, String> {
