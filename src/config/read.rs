@@ -50,8 +50,8 @@ pub(super) fn read(text: &str) -> Reading<'_> {
         };
         let span = error.span();
         let key = span.as_ref().and_then(|span| key_at(whole.get_ref(), span));
-        let list =
-            key.as_deref().and_then(|key| whole.get_ref().get(key)).is_some_and(|value| value.get_ref().is_array());
+        let top = key.as_deref().map(|key| key.trim_end_matches("[0]"));
+        let list = top.filter(|top| whole.get_ref().get(*top).is_some_and(|value| value.get_ref().is_array()));
         // A key that was taken out is not missing.
         let missed = taken.iter().any(|key| error.message().starts_with(&format!("missing field `{key}`")));
         if !missed {
@@ -89,22 +89,22 @@ fn key_at(table: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
 
 /// What follows the key of `value` down to `span`: nothing, `.key` or `[index]`.
 fn below(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<String> {
-    if value.span() == *span {
-        return Some(String::new());
-    }
-    match value.get_ref() {
+    let inside = match value.get_ref() {
+        DeValue::Table(_) if value.span() == *span => None,
         DeValue::Table(inner) => key_at(inner, span).map(|rest| format!(".{rest}")),
-        DeValue::Array(entries) => entries
-            .iter()
-            .enumerate()
-            .find_map(|(index, entry)| below(entry, span).map(|rest| format!("[{index}]{rest}"))),
+        // A list of sections is said to be where its first entry is; the entry is meant.
+        DeValue::Array(entries) => {
+            let mut entries = entries.iter().enumerate();
+            entries.find_map(|(index, entry)| below(entry, span).map(|rest| format!("[{index}]{rest}")))
+        }
         _ => None,
-    }
+    };
+    inside.or_else(|| (value.span() == *span).then(String::new))
 }
 
 /// The message of the parser with the key, and with what would be right instead of the name of a type.
-/// `list` says that the key stands at the top and holds a list.
-fn in_our_words(message: &str, key: Option<&str>, list: bool) -> String {
+/// `list` is the key if it stands at the top and holds a list.
+fn in_our_words(message: &str, key: Option<&str>, list: Option<&str>) -> String {
     let message = message.replace('\n', " ");
     let Some(key) = key else { return message };
     if message.starts_with("unknown field") {
@@ -115,7 +115,7 @@ fn in_our_words(message: &str, key: Option<&str>, list: bool) -> String {
         return format!("{message} for {key}");
     }
     // The parser takes a list of sections for a section's values in a row, and wants the first.
-    if list && message.starts_with("invalid type: map") {
+    if let Some(key) = list.filter(|_| message.starts_with("invalid type: map")) {
         return format!("{key}: invalid type: list, expected a section that begins with [{key}], once");
     }
     let right = message.rsplit_once("expected ").and_then(|(before, kind)| Some((before, right(kind, key)?)));
@@ -154,7 +154,13 @@ fn spanned<T>(value: T) -> Spanned<T> {
 
 /// Takes out the entry whose key or value is at `span`; gives its key.
 fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
-    let here = table.iter().find(|(key, value)| key.span() == *span || value.span() == *span);
+    // The first entry of a list may be where the list is: then the others stay.
+    let is_entry = |value: &DeValue<'_>| match value {
+        DeValue::Array(entries) => entries.iter().any(|entry| entry.span() == *span),
+        _ => false,
+    };
+    let here =
+        table.iter().find(|(key, value)| key.span() == *span || (value.span() == *span && !is_entry(value.get_ref())));
     if let Some(key) = here.map(|(key, _)| key.clone()) {
         table.remove(&key);
         return Some(key.get_ref().to_string());

@@ -220,6 +220,18 @@ fn a_wrong_value_is_named_with_its_whole_key_and_what_would_be_right() {
 }
 
 #[test]
+fn an_entry_without_a_required_key_does_not_hide_the_next_entries() {
+    check(
+        "path = \"/dev/ttyACM0\"",
+        "[[source.serial]]\nname = 5\npath = \"/p\"",
+        &[
+            (Some(11), "source.serial[0]: missing field `path`"),
+            (Some(14), "source.serial[1].name: invalid type: integer `5`"),
+        ],
+    );
+}
+
+#[test]
 fn topics_that_no_broker_takes_are_refused() {
     for wrong in ["a/#/b", "a+/b", "a/b#", "", "\\u0000", "#/a", "$share/group", "$share//a", "$share/g+/a"] {
         check("pitwire/44/#", wrong, &[(Some(18), "is no topic filter")]);
