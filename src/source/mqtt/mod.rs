@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
@@ -31,6 +31,9 @@ pub use config::{MqttConfig, TlsConfig};
 
 /// First pause before the broker is tried again.
 const RECONNECT_AFTER_MIN: Duration = Duration::from_millis(100);
+/// A connection that held so long was a good one: after it the pauses begin anew. Two clients of one id, who
+/// throw each other off at once, slow down instead.
+const GOOD_AFTER: Duration = Duration::from_secs(5);
 /// Longest pause.
 const RECONNECT_AFTER_MAX: Duration = Duration::from_secs(5);
 /// How long a stop waits for acknowledgements to leave.
@@ -61,6 +64,7 @@ pub async fn run(config: MqttConfig, agent: String, outlet: Outlet) {
         order: AckOrder::default(),
         waiting: VecDeque::new(),
         pause: RECONNECT_AFTER_MIN,
+        subscribed_at: None,
         void_pause: RECONNECT_AFTER_MIN,
     };
     source.run(event_loop, settled_rx).await;
@@ -80,6 +84,7 @@ struct Source {
     /// others.
     waiting: VecDeque<RawMessage>,
     pause: Duration,
+    subscribed_at: Option<Instant>,
     /// Pause after a receipt became void; it grows until an acknowledgement shows that things move.
     void_pause: Duration,
 }
@@ -183,7 +188,7 @@ impl Source {
                 let refused = |code: &SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
                 match ack.return_codes.iter().zip(&self.config.topics).find(|(code, _)| refused(code)) {
                     None => {
-                        self.pause = RECONNECT_AFTER_MIN;
+                        self.subscribed_at = Some(self.outlet.clock.now());
                         show(&self.outlet, SourceState::Connected, "");
                     }
                     Some((code, topic)) => {
@@ -257,6 +262,10 @@ impl Source {
             _ => "it is tried again",
         };
         show(&self.outlet, SourceState::Down, &format!("{url}: {error}; {remedy}"));
+        let now = self.outlet.clock.now();
+        if self.subscribed_at.take().is_some_and(|at| now.saturating_duration_since(at) > GOOD_AFTER) {
+            self.pause = RECONNECT_AFTER_MIN;
+        }
         self.rest(self.pause).await;
         self.pause = (self.pause * 2).min(RECONNECT_AFTER_MAX);
     }
