@@ -3,7 +3,7 @@
 //!
 //! Memory, by the sum of the queues (the resident aim is 100 MiB at the `wide` tier):
 //! `RAW 8 + ITEMS 2 × 8 + FLUSHES 8 + UNSTORED 24 + BACKLOG 12 + QUARANTINE 4 = 72 MiB` at worst, with every
-//! queue full.
+//! queue full; `HELD 16` more while devices have not described themselves, and what a broker may send ahead.
 
 use std::time::Duration;
 
