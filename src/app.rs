@@ -28,7 +28,7 @@ use crate::limits::{FLUSHES_BYTES_MAX, FLUSHES_MAX, ITEMS_BYTES_MAX, ITEMS_MAX, 
 use crate::live::LiveBoard;
 use crate::monitor::{self, Readiness, View};
 use crate::pipeline::{Bounds, Pipeline, QueueGauges, Sender};
-use crate::preprocess::Preprocess;
+use crate::preprocess::{self, Preprocess};
 use crate::row::AgentRow;
 use crate::source::{self, Outlet};
 use crate::spill::{RealFs, Recovery, Spill, SpillError};
@@ -102,10 +102,13 @@ impl App {
             }),
         };
         let decode = decode(&config, &ledger, &gauges, &state);
+        let counts = Arc::default();
+        let steps = preprocess::Setup { ledger: ledger.clone(), counts, lag: Arc::new(|| Duration::ZERO) };
+        let swap = preprocess::Swap::default();
         let (sender, chain) = pipeline.input("raw", raw_bounds());
         let output = chain
             .stage(decode, item_bounds())
-            .stage(Preprocess::new(&config.preprocess), item_bounds())
+            .stage(Preprocess::new(&config.preprocess, steps, swap), item_bounds())
             .stage(Chunk::new(setup), outgoing_bounds())
             .sink();
 

@@ -7,7 +7,10 @@
 //! that is lost on the way takes its samples out of `in_flight` without putting them anywhere, so that
 //! [`Counts::balanced`] shows the mistake instead of hiding it.
 //!
-//! Deliberately absent: derived samples (they have a line of their own once they exist), rates, history.
+//! Derived samples are no facts: they have a line of their own, [`SourceId::DERIVED`], for which the same
+//! identity holds (`received` then counts those that were computed), and are in no sum.
+//!
+//! Deliberately absent: rates, history.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,12 +24,22 @@ use crate::sample::Name;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourceId(u16);
 
+impl SourceId {
+    /// The line of samples that steps computed.
+    pub const DERIVED: Self = Self(u16::MAX);
+}
+
+/// The name of [`SourceId::DERIVED`] in records of the spill: no source can be called so.
+const DERIVED_NAME: &str = "derived#";
+
 /// A named policy by which samples are dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
-    /// The validate step was told to drop what is out of range.
+    /// The validate step was told to drop what is implausible.
     Validate,
+    /// The decimate step thinned the channel.
+    Decimate,
     /// The disk budget of the spill was used up.
     Overflow,
     /// A record of the spill was damaged on disk.
@@ -108,7 +121,9 @@ pub struct Snapshot {
     /// The sum over all sources.
     #[serde(flatten)]
     pub total: Counts,
-    /// Whether the identity holds for each source.
+    /// What steps computed; in no sum.
+    pub derived: Counts,
+    /// Whether the identity holds for each source, and for what was derived.
     pub balanced: bool,
     /// Source by source.
     pub sources: BTreeMap<String, Counts>,
@@ -117,8 +132,24 @@ pub struct Snapshot {
 /// The agent's book of samples. Shared; its lock is held for a few additions only.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    lines: Mutex<Vec<(Name, Counts)>>,
+    lines: Mutex<Lines>,
     ended: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    sources: Vec<(Name, Counts)>,
+    derived: Counts,
+}
+
+impl Lines {
+    fn of(&mut self, source: SourceId) -> &mut Counts {
+        if source == SourceId::DERIVED { &mut self.derived } else { &mut self.sources[usize::from(source.0)].1 }
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Counts> {
+        self.sources.iter_mut().map(|(_, counts)| counts).chain(std::iter::once(&mut self.derived))
+    }
 }
 
 impl Ledger {
@@ -131,27 +162,34 @@ impl Ledger {
     /// The place of the source called `name`, opened if it has none yet.
     ///
     /// # Panics
-    /// With more than 65,536 names; a configuration is limited far below.
+    /// With more than 65,535 names; a configuration is limited far below.
     pub fn source(&self, name: &str) -> SourceId {
-        let mut lines = self.lock();
+        if name == DERIVED_NAME {
+            return SourceId::DERIVED;
+        }
+        let lines = &mut self.lock().sources;
         let index = lines.iter().position(|(known, _)| &**known == name).unwrap_or_else(|| {
             lines.push((name.into(), Counts::default()));
             lines.len() - 1
         });
-        SourceId(u16::try_from(index).expect("the number of sources is bounded by the configuration"))
+        let index = u16::try_from(index).ok().filter(|index| *index != SourceId::DERIVED.0);
+        SourceId(index.expect("the number of sources is bounded by the configuration"))
     }
 
     /// The name of `source`.
     #[must_use]
     pub fn name(&self, source: SourceId) -> Name {
-        self.lock()[usize::from(source.0)].0.clone()
+        match source {
+            SourceId::DERIVED => DERIVED_NAME.into(),
+            SourceId(index) => self.lock().sources[usize::from(index)].0.clone(),
+        }
     }
 
     /// Counts `samples` as received and in flight; the tally is to be settled.
     #[must_use]
     pub fn receive(self: &Arc<Self>, source: SourceId, samples: u64) -> Tally {
         let mut lines = self.lock();
-        let counts = &mut lines[usize::from(source.0)].1;
+        let counts = lines.of(source);
         counts.received += samples;
         counts.in_flight += samples;
         drop(lines);
@@ -161,7 +199,7 @@ impl Ledger {
     /// Counts `samples` that the spill held at start.
     pub fn recover(&self, source: SourceId, samples: u64) {
         let mut lines = self.lock();
-        let counts = &mut lines[usize::from(source.0)].1;
+        let counts = lines.of(source);
         counts.recovered += samples;
         counts.backlog += samples;
     }
@@ -170,7 +208,7 @@ impl Ledger {
     pub fn settle_backlog(&self, parts: &[(SourceId, u64)], fate: Fate) {
         let mut lines = self.lock();
         for &(source, samples) in parts {
-            let counts = &mut lines[usize::from(source.0)].1;
+            let counts = lines.of(source);
             counts.backlog = counts.backlog.saturating_sub(samples);
             *counts.fate(fate) += samples;
         }
@@ -181,7 +219,7 @@ impl Ledger {
     pub fn settle_backlog_of_anyone(&self, samples: u64, fate: Fate) {
         let mut lines = self.lock();
         let mut left = samples;
-        while let Some((_, counts)) = lines.iter_mut().max_by_key(|(_, counts)| counts.backlog) {
+        while let Some(counts) = lines.all().max_by_key(|counts| counts.backlog) {
             let taken = left.min(counts.backlog);
             if taken == 0 {
                 return;
@@ -203,16 +241,16 @@ impl Ledger {
     pub fn snapshot(&self) -> Snapshot {
         let lines = self.lock();
         let mut total = Counts::default();
-        let mut balanced = true;
-        for (_, counts) in lines.iter() {
+        let mut balanced = lines.derived.balanced();
+        for (_, counts) in &lines.sources {
             total.add(counts);
             balanced &= counts.balanced();
         }
-        let sources = lines.iter().map(|(name, counts)| (name.to_string(), counts.clone())).collect();
-        Snapshot { total, balanced, sources }
+        let sources = lines.sources.iter().map(|(name, counts)| (name.to_string(), counts.clone())).collect();
+        Snapshot { total, derived: lines.derived.clone(), balanced, sources }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Name, Counts)>> {
+    fn lock(&self) -> MutexGuard<'_, Lines> {
         // Additions cannot leave the book half written, so a panic elsewhere does not spoil it.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -274,7 +312,7 @@ impl Tally {
         if let Some(ledger) = &self.ledger {
             let mut lines = ledger.lock();
             for (source, samples) in parts {
-                let counts = &mut lines[usize::from(source.0)].1;
+                let counts = lines.of(source);
                 counts.in_flight = counts.in_flight.saturating_sub(samples);
                 *counts.fate(fate) += samples;
             }
@@ -293,7 +331,7 @@ impl Drop for Tally {
             }
             let mut lines = ledger.lock();
             for &(source, samples) in &self.parts {
-                let counts = &mut lines[usize::from(source.0)].1;
+                let counts = lines.of(source);
                 counts.in_flight = counts.in_flight.saturating_sub(samples);
             }
         }
@@ -302,62 +340,4 @@ impl Drop for Tally {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_fate_keeps_the_identity() {
-        let ledger = Ledger::new();
-        let (a, b) = (ledger.source("a"), ledger.source("b"));
-        assert_eq!(ledger.source("a"), a);
-        ledger.recover(b, 7);
-        let mut tally = ledger.receive(a, 10);
-        tally.merge(ledger.receive(b, 5));
-        assert_eq!(ledger.snapshot().total.in_flight, 15);
-        tally.split(4).settle(Fate::Dropped(Policy::Validate));
-        tally.split(1).settle(Fate::Duplicate);
-        tally.split(1).settle(Fate::Quarantined);
-        tally.split(8).settle(Fate::Backlog);
-        tally.settle(Fate::Stored);
-        ledger.settle_backlog(&[(b, 7)], Fate::Stored);
-        let now = ledger.snapshot();
-        assert!(now.balanced, "{now:?}");
-        assert_eq!((now.total.received, now.total.recovered, now.total.in_flight), (15, 7, 0));
-        assert_eq!((now.total.stored, now.total.backlog), (8, 8));
-        assert_eq!(now.sources["a"].dropped[&Policy::Validate], 4);
-    }
-
-    #[test]
-    fn a_tally_that_is_lost_shows_as_an_imbalance() {
-        let ledger = Ledger::new();
-        drop(ledger.receive(ledger.source("a"), 3));
-        let now = ledger.snapshot();
-        assert!(!now.balanced);
-        assert_eq!(now.total.in_flight, 0);
-    }
-
-    #[test]
-    fn what_a_stop_cuts_off_stays_in_flight() {
-        let ledger = Ledger::new();
-        let tally = ledger.receive(ledger.source("a"), 3);
-        ledger.end();
-        drop(tally);
-        let now = ledger.snapshot();
-        assert!(now.balanced);
-        assert_eq!(now.total.in_flight, 3);
-    }
-
-    #[test]
-    fn a_backlog_that_nobody_can_name_leaves_the_largest_and_never_an_imbalance() {
-        let ledger = Ledger::new();
-        let (a, b) = (ledger.source("a"), ledger.source("b"));
-        ledger.recover(a, 5);
-        ledger.recover(b, 8);
-        ledger.settle_backlog_of_anyone(10, Fate::Dropped(Policy::Damaged));
-        let now = ledger.snapshot();
-        assert!(now.balanced, "{now:?}");
-        assert_eq!((now.sources["a"].backlog, now.sources["b"].backlog), (3, 0));
-        ledger.settle_backlog_of_anyone(10, Fate::Dropped(Policy::Damaged));
-        assert_eq!(ledger.snapshot().total.dropped[&Policy::Damaged], 13, "never more than there was");
-    }
-}
+mod tests;

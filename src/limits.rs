@@ -17,8 +17,9 @@ pub const DEVICES_MAX: usize = 256;
 /// Channels of one device: the wire's ids are u16, real cars have below 1,000.
 pub const CHANNELS_PER_DEVICE_MAX: usize = 4_096;
 
-/// Channel names whose steps are remembered, about 200 B each: 16 devices with all their channels.
-pub const RULES_MAX: usize = 16 * CHANNELS_PER_DEVICE_MAX;
+/// Entries of one list of `[preprocess]`: more than any car has kinds of channels, and each is asked once for
+/// each channel.
+pub const RULES_PER_STEP_MAX: usize = 256;
 
 /// Raw messages between a source and decode: 2,444 frames/s (`f1`) × 0.4 s.
 pub const RAW_ITEMS_MAX: usize = 1_024;

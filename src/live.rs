@@ -185,7 +185,14 @@ mod tests {
 
     fn meta() -> Arc<ChannelMeta> {
         let (name, unit) = ("a".into(), "V".into());
-        Arc::new(ChannelMeta { name, unit, kind: ValueKind::F32, scaling: Scaling::IDENTITY, rate_mhz: 0 })
+        Arc::new(ChannelMeta {
+            name,
+            unit,
+            kind: ValueKind::F32,
+            scaling: Scaling::IDENTITY,
+            rate_mhz: 0,
+            derived: false,
+        })
     }
 
     fn post(board: &LiveBoard, samples: &[(i64, f64)]) {

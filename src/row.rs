@@ -16,6 +16,10 @@ const ROWS_VERSION: u8 = 1;
 pub const DAY_US: i64 = 86_400_000_000;
 /// The layout of chunk rows in [`ExtentRow::layout`].
 pub const LAYOUT_CHUNKS: &str = "chunks";
+/// The kind of a channel that a device sends.
+pub const KIND_RAW: &str = "raw";
+/// The kind of a channel that a step computes.
+pub const KIND_DERIVED: &str = "derived";
 
 /// The UTC day of `t_us`, in days since 1970.
 #[must_use]
@@ -106,7 +110,7 @@ pub struct ChannelRow {
     pub since: i64,
     /// The unit's symbol.
     pub unit: String,
-    /// `raw` (a device's fact) or `derived`.
+    /// [`KIND_RAW`] (a device's fact) or [`KIND_DERIVED`].
     pub kind: String,
     /// `i16`, `i32`, `f32`, `f64`.
     pub value_kind: String,

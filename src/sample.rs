@@ -45,6 +45,42 @@ impl Quality {
     pub const CONFLICT: Self = Self(1 << 3);
     /// Its UTC rests on a gateway clock that was not known to be right.
     pub const PROVISIONAL_TIME: Self = Self(1 << 4);
+    /// It changed faster than the configuration declares possible.
+    pub const RATE_OF_CHANGE: Self = Self(1 << 5);
+    /// It has not changed for longer than the configuration declares possible.
+    pub const STUCK: Self = Self(1 << 6);
+    /// The first of its channel after samples that never came.
+    pub const AFTER_GAP: Self = Self(1 << 7);
+    /// Its time cannot be: backwards, or far from the gateway's clock.
+    pub const IMPLAUSIBLE_TIME: Self = Self(1 << 8);
+    /// Anomaly: far outside the channel's recent spread.
+    pub const SPIKE: Self = Self(1 << 9);
+    /// Anomaly: the channel's level has moved away from its usual one.
+    pub const DRIFT: Self = Self(1 << 10);
+    /// Anomaly: the channel stands still though it usually moves.
+    pub const FLATLINE: Self = Self(1 << 11);
+    /// Anomaly: the channel comes much slower than usual.
+    pub const RATE_DROP: Self = Self(1 << 12);
+    /// Derived from an input that carries a flag of its own.
+    pub const DOUBTFUL_INPUT: Self = Self(1 << 13);
+
+    /// Every flag with its name in APIs and on pages.
+    pub const NAMES: [(Self, &'static str); 14] = [
+        (Self::OUT_OF_RANGE, "out_of_range"),
+        (Self::NOT_FINITE, "not_finite"),
+        (Self::RECEIVE_TIME, "receive_time"),
+        (Self::CONFLICT, "conflict"),
+        (Self::PROVISIONAL_TIME, "provisional_time"),
+        (Self::RATE_OF_CHANGE, "rate_of_change"),
+        (Self::STUCK, "stuck"),
+        (Self::AFTER_GAP, "after_gap"),
+        (Self::IMPLAUSIBLE_TIME, "implausible_time"),
+        (Self::SPIKE, "spike"),
+        (Self::DRIFT, "drift"),
+        (Self::FLATLINE, "flatline"),
+        (Self::RATE_DROP, "rate_drop"),
+        (Self::DOUBTFUL_INPUT, "doubtful_input"),
+    ];
 
     /// Both sets of flags.
     #[must_use]
@@ -79,6 +115,8 @@ pub struct ChannelMeta {
     pub scaling: Scaling,
     /// Samples a second in millihertz; 0 if irregular or unknown.
     pub rate_mhz: u32,
+    /// Whether a step computed it: derived values are told apart from what a device sent.
+    pub derived: bool,
 }
 
 /// The type in which values travel and are stored.
@@ -416,6 +454,7 @@ mod tests {
             kind: ValueKind::I16,
             scaling: Scaling { scale: 0.5, offset: 1.0 },
             rate_mhz: 0,
+            derived: false,
         };
         let mut flags = Flags::default();
         flags.push(Quality::OUT_OF_RANGE, 1, 2);

@@ -157,6 +157,7 @@ impl Device {
             kind: kind(plan),
             scaling: Scaling { scale: plan.scale, offset: plan.offset },
             rate_mhz: plan.rate_mhz,
+            derived: false,
         };
         let channels = plan.channels.into_iter().map(|plan| (plan.clone(), Arc::new(meta(&plan)))).collect();
         Self { origin: Arc::new(origin), channels }

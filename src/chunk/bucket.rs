@@ -41,8 +41,14 @@ mod tests {
 
     fn length_s(channels: usize, rate_hz: u32) -> i64 {
         let scaling = Scaling::IDENTITY;
-        let meta =
-            ChannelMeta { name: "a".into(), unit: "".into(), kind: ValueKind::I16, scaling, rate_mhz: rate_hz * 1000 };
+        let meta = ChannelMeta {
+            name: "a".into(),
+            unit: "".into(),
+            kind: ValueKind::I16,
+            scaling,
+            rate_mhz: rate_hz * 1000,
+            derived: false,
+        };
         let channels = std::iter::repeat_n(&meta, channels);
         bucket_length_us(channels, Duration::from_millis(200)) / 1_000_000
     }

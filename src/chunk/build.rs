@@ -16,7 +16,8 @@ use crate::live::LiveBoard;
 use crate::pipeline::Stage;
 use crate::receipt::Receipt;
 use crate::row::{
-    ChannelRow, ChunkRow, ClockRow, DAY_US, EventRow, ExtentRow, LAYOUT_CHUNKS, Rows, SessionRow, day_of,
+    ChannelRow, ChunkRow, ClockRow, DAY_US, EventRow, ExtentRow, KIND_DERIVED, KIND_RAW, LAYOUT_CHUNKS, Rows,
+    SessionRow, day_of,
 };
 use crate::sample::{ChannelMeta, ClockBase, Column, DeviceTime, Name, Origin, UnixMicros};
 
@@ -410,7 +411,7 @@ fn channel_row(origin: &Origin, meta: &ChannelMeta, since: i64) -> ChannelRow {
         channel: meta.name.to_string(),
         since,
         unit: meta.unit.to_string(),
-        kind: "raw".into(),
+        kind: if meta.derived { KIND_DERIVED } else { KIND_RAW }.into(),
         value_kind: meta.kind.as_str().into(),
         scale: meta.scaling.scale,
         offset: meta.scaling.offset,

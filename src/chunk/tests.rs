@@ -28,7 +28,7 @@ const MINUTE: i64 = 29_500_000 * 60_000_000;
 
 fn meta(name: &str, kind: ValueKind) -> Arc<ChannelMeta> {
     let scaling = Scaling { scale: 0.5, offset: 1.0 };
-    Arc::new(ChannelMeta { name: name.into(), unit: "V".into(), kind, scaling, rate_mhz: 100_000 })
+    Arc::new(ChannelMeta { name: name.into(), unit: "V".into(), kind, scaling, rate_mhz: 100_000, derived: false })
 }
 
 fn origin(device: &str, boot: u32, base: ClockBase) -> Arc<Origin> {

@@ -124,7 +124,14 @@ impl Catalogue {
 }
 
 fn meta(name: &str, unit: &str, kind: ValueKind, scale: f64, offset: f64, rate_mhz: u32) -> Arc<ChannelMeta> {
-    Arc::new(ChannelMeta { name: name.into(), unit: unit.into(), kind, scaling: Scaling { scale, offset }, rate_mhz })
+    Arc::new(ChannelMeta {
+        name: name.into(),
+        unit: unit.into(),
+        kind,
+        scaling: Scaling { scale, offset },
+        rate_mhz,
+        derived: false,
+    })
 }
 
 /// The parts of one revision, as they come.

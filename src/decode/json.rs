@@ -171,7 +171,8 @@ impl Json {
         check_name(name)?;
         let name: Name = name.into();
         let (kind, scaling) = (ValueKind::F64, Scaling::IDENTITY);
-        let meta = Arc::new(ChannelMeta { name: name.clone(), unit: "".into(), kind, scaling, rate_mhz: 0 });
+        let meta =
+            Arc::new(ChannelMeta { name: name.clone(), unit: "".into(), kind, scaling, rate_mhz: 0, derived: false });
         self.metas.insert(name, meta.clone());
         Ok(meta)
     }

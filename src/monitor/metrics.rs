@@ -162,6 +162,10 @@ fn ledger(ledger: &Snapshot, out: &mut Out) -> fmt::Result {
         })
     });
     out.counter("pitwire_samples_dropped", None, "Samples dropped, by policy.", dropped)?;
+    let derived = &ledger.derived;
+    out.counter("pitwire_derived_samples_made", None, "Samples that steps computed.", [([], derived.received)])?;
+    let stored = [([], derived.stored)];
+    out.counter("pitwire_derived_samples_stored", None, "Of these, acknowledged by the store.", stored)?;
     let help = "1 if every sample that came in is accounted for.";
     out.gauge("pitwire_ledger_balanced", None, help, [([], u64::from(ledger.balanced))])
 }

@@ -302,7 +302,12 @@ impl DeliverMode {
 
 /// Every policy by which samples are dropped, with its name in the API: shown at 0 too, so that a reader
 /// sees that nothing was dropped instead of seeing nothing.
-pub(super) const POLICIES: [(Policy, &str); 2] = [(Policy::Overflow, "overflow"), (Policy::Validate, "validate")];
+pub(super) const POLICIES: [(Policy, &str); 4] = [
+    (Policy::Damaged, "damaged"),
+    (Policy::Decimate, "decimate"),
+    (Policy::Overflow, "overflow"),
+    (Policy::Validate, "validate"),
+];
 
 /// One account of the ledger as the API shows it.
 #[derive(Serialize)]
@@ -316,6 +321,8 @@ struct Account<'a> {
     dropped: BTreeMap<Policy, u64>,
     duplicate: u64,
     balanced: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    derived: Option<Box<Account<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sources: Option<BTreeMap<&'a str, Account<'a>>>,
 }
@@ -334,6 +341,7 @@ impl Account<'_> {
             dropped,
             duplicate: counts.duplicate,
             balanced,
+            derived: None,
             sources: None,
         }
     }
@@ -342,7 +350,8 @@ impl Account<'_> {
 fn ledger<S: Serializer>(snapshot: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
     let sources = snapshot.sources.iter();
     let sources = sources.map(|(name, counts)| (name.as_str(), Account::of(counts, counts.balanced()))).collect();
-    Account { sources: Some(sources), ..Account::of(&snapshot.total, snapshot.balanced) }.serialize(serializer)
+    let derived = Some(Box::new(Account::of(&snapshot.derived, snapshot.derived.balanced())));
+    Account { derived, sources: Some(sources), ..Account::of(&snapshot.total, snapshot.balanced) }.serialize(serializer)
 }
 
 #[cfg(test)]

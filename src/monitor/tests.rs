@@ -54,6 +54,7 @@ fn status() -> Status {
         state: AgentState::Running,
         ledger: Snapshot {
             total: counts.clone(),
+            derived: Counts { received: 9, stored: 9, ..Counts::default() },
             balanced: true,
             sources: BTreeMap::from([("ecu \"front\"".into(), counts)]),
         },
@@ -118,6 +119,7 @@ fn post(board: &LiveBoard, channel: &str, rate_mhz: u32, samples: &[(i64, f64)])
         kind: ValueKind::F32,
         scaling: Scaling::IDENTITY,
         rate_mhz,
+        derived: false,
     };
     let samples = samples.iter().map(|&(t_us, value)| (t_us, value, Quality::GOOD));
     board.post(&"44".into(), &"ecu".into(), &Arc::new(meta), Instant::now(), samples);

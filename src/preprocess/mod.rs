@@ -1,84 +1,68 @@
-//! Steps on values, in a fixed order: calibrate, then validate.
+//! Steps on samples, in a fixed order.
 //!
-//! Steps apply by channel pattern (`*` and `?`). Calibrate composes with the device's scaling, so raw
-//! integers stay as they came; validate works on physical values. Whatever is dropped is counted.
+//! ```text
+//!  batch ─▶ dedup ─▶ calibrate ─▶ validate ─┬────────────▶ anomaly ─▶ decimate ─▶ batch
+//!                                           └─▶ derive ─▶ anomaly ─▶ decimate ─▶ batch of derived channels
+//! ```
+//! The order is fixed since each step relies on those before it: what came twice must not count twice in any
+//! statistic; ranges are in corrected units; only plausible values are computed with; anomalies are looked for
+//! in all that was measured and computed; and what is thinned away has been looked at first.
 //!
-//! Deliberately absent so far: dedup of samples, derive, decimate, anomaly, and changing steps at run time.
+//! Steps apply by channel pattern (`*` and `?`); in each list the first entry that matches a channel applies.
+//! A step is one file: its `Config` (an entry of the TOML), its `Rules` (all entries, compiled), and its `Lane`
+//! (what applies to one channel of one device and boot, with its state). Adding one is a file, a field in
+//! [`Config`], [`Rules`] and [`Lane`], and its place in [`stage`].
+//!
+//! Invariants: samples of a channel keep their order; whatever is flagged, dropped or computed is counted with
+//! its rule and reason ([`StepCounts`]); a sample that is dropped is settled in the ledger here; facts stay facts:
+//! what is computed goes to a channel of its own, marked as derived, on the ledger's line for these; nothing here
+//! reads a clock or does I/O; the rules are exchanged between two batches, or not at all.
 
-use std::collections::HashMap;
+mod anomaly;
+mod calibrate;
+mod counts;
+mod decimate;
+mod dedup;
+mod derive;
+mod stage;
+mod validate;
+
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use wildmatch::WildMatch;
 
-use crate::item::{Batch, Item};
-use crate::ledger::{Fate, Policy};
-use crate::limits::RULES_MAX;
-use crate::pipeline::Stage;
-use crate::sample::{ChannelMeta, Column, Flags, Name, Quality, Scaling, Values};
+use crate::item::{Batch, Event};
+use crate::ledger::{Fate, Ledger, Policy, SourceId};
+use crate::limits::RULES_PER_STEP_MAX;
+use crate::receipt::{Custody, Receipt};
+use crate::sample::{Column, Origin, UnixMicros};
+
+pub use anomaly::Config as Anomaly;
+pub use calibrate::Config as Calibrate;
+pub use counts::{Deed, Rule, StepCounts};
+pub use decimate::Config as Decimate;
+pub use dedup::Config as Dedup;
+pub use derive::Config as Derive;
+pub use stage::{Preprocess, Setup, Swap};
+pub use validate::{Action, Config as Validate};
 
 /// `[preprocess]`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// `[preprocess.dedup]`
+    pub dedup: Dedup,
     /// `[[preprocess.calibrate]]`: the first that matches a channel applies.
     pub calibrate: Vec<Calibrate>,
     /// `[[preprocess.validate]]`: the first that matches a channel applies.
     pub validate: Vec<Validate>,
-}
-
-/// A linear correction: `corrected = physical × scale + offset`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Calibrate {
-    /// Which channels, e.g. `brake.*`.
-    pub channel: String,
-    /// Factor.
-    #[serde(default = "one")]
-    pub scale: f64,
-    /// Summand, in the corrected unit.
-    #[serde(default)]
-    pub offset: f64,
-    /// The corrected unit; the device's own if absent.
-    pub unit: Option<String>,
-}
-
-/// What is plausible.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Validate {
-    /// Which channels.
-    pub channel: String,
-    /// Smallest plausible physical value.
-    #[serde(default = "lowest")]
-    pub min: f64,
-    /// Largest.
-    #[serde(default = "highest")]
-    pub max: f64,
-    /// What happens to a sample outside.
-    #[serde(default)]
-    pub action: Action,
-}
-
-/// What happens to an implausible sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// It is stored with a quality flag.
-    #[default]
-    Flag,
-    /// It is dropped and counted under `dropped.validate`.
-    Drop,
-}
-
-const fn one() -> f64 {
-    1.0
-}
-const fn lowest() -> f64 {
-    f64::MIN
-}
-const fn highest() -> f64 {
-    f64::MAX
+    /// `[[preprocess.derive]]`: each makes one channel.
+    pub derive: Vec<Derive>,
+    /// `[[preprocess.anomaly]]`: the first that matches a channel applies.
+    pub anomaly: Vec<Anomaly>,
+    /// `[[preprocess.decimate]]`: the first that matches a channel applies.
+    pub decimate: Vec<Decimate>,
 }
 
 impl Config {
@@ -86,141 +70,170 @@ impl Config {
     #[must_use]
     pub fn faults(&self) -> Vec<(String, String)> {
         let mut faults = Vec::new();
-        for (index, step) in self.calibrate.iter().enumerate() {
-            if !step.scale.is_finite() || !step.offset.is_finite() || step.scale == 0.0 {
-                let what = "scale must be a number other than 0, and offset a number".to_owned();
-                faults.push((format!("preprocess.calibrate[{index}].scale"), what));
-            }
+        for (key, what) in self.dedup.faults() {
+            faults.push((format!("preprocess.dedup.{key}"), what));
         }
-        for (index, step) in self.validate.iter().enumerate() {
-            if step.min.is_nan() || step.max.is_nan() || step.min > step.max {
-                let what = format!("min {} must not be above max {}", step.min, step.max);
-                faults.push((format!("preprocess.validate[{index}].min"), what));
-            }
-        }
+        list_faults("calibrate", &self.calibrate, Calibrate::faults, &mut faults);
+        list_faults("validate", &self.validate, Validate::faults, &mut faults);
+        list_faults("derive", &self.derive, Derive::faults, &mut faults);
+        list_faults("anomaly", &self.anomaly, Anomaly::faults, &mut faults);
+        list_faults("decimate", &self.decimate, Decimate::faults, &mut faults);
         faults
     }
 }
 
-/// What applies to one channel, and its corrected description.
-struct Rules {
-    given: Arc<ChannelMeta>,
-    corrected: Arc<ChannelMeta>,
-    range: Option<(f64, f64, Action)>,
-}
-
-/// The stage.
-pub struct Preprocess {
-    calibrate: Vec<(WildMatch, Calibrate)>,
-    validate: Vec<(WildMatch, Validate)>,
-    rules: HashMap<Name, Rules>,
-}
-
-impl Preprocess {
-    /// A stage with the steps of `config`.
-    #[must_use]
-    pub fn new(config: &Config) -> Self {
-        let calibrate = config.calibrate.iter().map(|step| (WildMatch::new(&step.channel), step.clone()));
-        let validate = config.validate.iter().map(|step| (WildMatch::new(&step.channel), step.clone()));
-        Self { calibrate: calibrate.collect(), validate: validate.collect(), rules: HashMap::new() }
+fn list_faults<C>(
+    list: &str,
+    entries: &[C],
+    faults_of: impl Fn(&C) -> Vec<(String, String)>,
+    faults: &mut Vec<(String, String)>,
+) {
+    if entries.len() > RULES_PER_STEP_MAX {
+        let what = format!("{} entries, at most {RULES_PER_STEP_MAX} are possible", entries.len());
+        faults.push((format!("preprocess.{list}"), what));
     }
-
-    fn rules(&mut self, meta: &Arc<ChannelMeta>) -> &Rules {
-        let known = self.rules.get(&meta.name);
-        // Descriptions are shared, so the same one is nearly always the same allocation.
-        if known.is_none_or(|rules| !Arc::ptr_eq(&rules.given, meta)) {
-            let rules = self.find(meta);
-            if self.rules.len() >= RULES_MAX {
-                // Only a cache: whoever sends ever new names pays for it himself.
-                self.rules.clear();
-            }
-            // Devices with like-named channels share an entry; each change only costs a look-up.
-            self.rules.insert(meta.name.clone(), rules);
-        }
-        &self.rules[&meta.name]
-    }
-
-    fn find(&self, meta: &Arc<ChannelMeta>) -> Rules {
-        let calibrate = self.calibrate.iter().find(|(pattern, _)| pattern.matches(&meta.name));
-        let corrected = calibrate.map_or_else(
-            || meta.clone(),
-            |(_, step)| {
-                let Scaling { scale, offset } = meta.scaling;
-                let scaling = Scaling { scale: scale * step.scale, offset: offset * step.scale + step.offset };
-                let unit = step.unit.as_deref().map_or_else(|| meta.unit.clone(), Into::into);
-                Arc::new(ChannelMeta { scaling, unit, ..(**meta).clone() })
-            },
+    for (index, entry) in entries.iter().enumerate() {
+        faults.extend(
+            faults_of(entry).into_iter().map(|(key, what)| (format!("preprocess.{list}[{index}].{key}"), what)),
         );
-        let validate = self.validate.iter().find(|(pattern, _)| pattern.matches(&meta.name));
-        let range = validate.map(|(_, step)| (step.min, step.max, step.action));
-        Rules { given: meta.clone(), corrected, range }
     }
+}
 
-    /// Applies the steps; samples that a policy drops are settled here.
-    fn batch(&mut self, batch: &mut Batch) {
-        let mut dropped = 0;
-        for column in &mut batch.columns {
-            let rules = self.rules(&column.channel);
-            let range = rules.range;
-            column.channel = rules.corrected.clone();
-            dropped += validate(column, range);
-        }
-        if dropped > 0 {
-            batch.columns.retain(|column| !column.is_empty());
-            batch.custody.tally.split(dropped).settle(Fate::Dropped(Policy::Validate));
+/// A step, in the order in which they apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepName {
+    /// Repetitions.
+    Dedup,
+    /// Corrections.
+    Calibrate,
+    /// Plausibility.
+    Validate,
+    /// New channels.
+    Derive,
+    /// Unusual behaviour.
+    Anomaly,
+    /// Thinning.
+    Decimate,
+}
+
+impl StepName {
+    /// As the API and the metrics say it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dedup => "dedup",
+            Self::Calibrate => "calibrate",
+            Self::Validate => "validate",
+            Self::Derive => "derive",
+            Self::Anomaly => "anomaly",
+            Self::Decimate => "decimate",
         }
     }
 }
 
-/// Flags or drops what is not finite or out of range; returns how many samples were dropped.
-fn validate(column: &mut Column, range: Option<(f64, f64, Action)>) -> u64 {
-    let whole = matches!(column.values, Values::I16(_) | Values::I32(_));
-    if range.is_none() && whole {
-        return 0;
-    }
-    let (min, max, action) = range.unwrap_or((f64::MIN, f64::MAX, Action::Flag));
-    let verdict = |value: f64| match value {
-        v if !v.is_finite() => Quality::NOT_FINITE,
-        v if v < min || v > max => Quality::OUT_OF_RANGE,
-        _ => Quality::GOOD,
-    };
-    let count = column.len();
-    if (0..count).all(|index| verdict(column.physical(index)) == Quality::GOOD) {
-        return 0;
-    }
-    if action == Action::Drop {
-        let kept: Vec<usize> = (0..count).filter(|&i| verdict(column.physical(i)) == Quality::GOOD).collect();
-        column.retain(&kept);
-        return (count - kept.len()) as u64;
-    }
-    let mut flags = Flags::default();
-    for (index, before) in column.flags.iter(count).enumerate() {
-        flags.push(before.with(verdict(column.physical(index))), 1, index);
-    }
-    column.flags = flags;
-    0
+/// Why a step did what it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Validate: outside the declared range, or no finite number.
+    OutOfRange,
 }
 
-impl Stage for Preprocess {
-    type In = Item;
-    type Out = Item;
+impl Reason {
+    /// As the API and the metrics say it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OutOfRange => "out_of_range",
+        }
+    }
+}
 
-    fn name(&self) -> &str {
-        "preprocess"
+/// All rules of a configuration, compiled.
+pub(crate) struct Rules {
+    dedup: dedup::Rules,
+    calibrate: calibrate::Rules,
+    validate: validate::Rules,
+    derive: derive::Rules,
+    anomaly: anomaly::Rules,
+    decimate: decimate::Rules,
+}
+
+impl Rules {
+    fn new(config: &Config) -> Self {
+        Self {
+            dedup: dedup::Rules::new(&config.dedup),
+            calibrate: calibrate::Rules::new(&config.calibrate),
+            validate: validate::Rules::new(&config.validate),
+            derive: derive::Rules::new(&config.derive),
+            anomaly: anomaly::Rules::new(&config.anomaly),
+            decimate: decimate::Rules::new(&config.decimate),
+        }
+    }
+}
+
+/// How long the uplink has lagged: the age of the oldest sample that is not in the store though it should be.
+/// Zero while all is well.
+pub type Lag = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// What a step is handed beside the column.
+#[expect(dead_code, reason = "for steps to come")]
+struct Context<'a> {
+    /// Whose samples these are.
+    origin: &'a Arc<Origin>,
+    /// When the agent accepted them.
+    accepted_at: Instant,
+    /// The gateway's UTC then.
+    received: UnixMicros,
+    /// The batch's receipt and its samples in the ledger.
+    custody: &'a mut Custody,
+    /// How long the uplink has lagged.
+    lag: Duration,
+    /// Where it is counted what was done and why.
+    counts: &'a StepCounts,
+    ledger: &'a Arc<Ledger>,
+    /// What comes out beside the batch.
+    aside: &'a mut Aside,
+}
+
+/// What comes out of the steps beside the batch that went in.
+#[derive(Default)]
+struct Aside {
+    /// Computed channels; those of `derive` are still to be looked at by the steps behind it.
+    derived: Vec<Batch>,
+    /// What is worth telling a person.
+    events: Vec<Event>,
+}
+
+impl Context<'_> {
+    /// Settles `samples` of the batch as dropped by `policy`.
+    fn drop(&mut self, policy: Policy, samples: u64) {
+        self.settle(Fate::Dropped(policy), samples);
     }
 
-    fn process(&mut self, mut item: Item, out: &mut Vec<Item>) {
-        match &mut item {
-            Item::Batch(batch) => self.batch(batch),
-            // A catalogue announces what will be stored, so it shows the corrected channels.
-            Item::Catalogue(catalogue) => {
-                for meta in &mut catalogue.channels {
-                    *meta = self.rules(meta).corrected.clone();
-                }
-            }
-            Item::Event(_) | Item::Malformed(_) => {}
+    /// Settles `samples` of the batch.
+    fn settle(&mut self, fate: Fate, samples: u64) {
+        if samples > 0 {
+            self.custody.tally.split(samples).settle(fate);
         }
-        out.push(item);
+    }
+
+    /// Gives out a computed column of this batch's device. `receipt` is a share of the newest frame that it was
+    /// computed from, so that a crash before it is durable brings that frame again.
+    #[expect(dead_code, reason = "for steps to come")]
+    fn derive(&mut self, column: Column, receipt: Receipt) {
+        if column.is_empty() {
+            return receipt.settle();
+        }
+        let tally = self.ledger.receive(SourceId::DERIVED, column.len() as u64);
+        self.aside.derived.push(Batch {
+            origin: self.origin.clone(),
+            columns: vec![column],
+            accepted_at: self.accepted_at,
+            received: self.received,
+            custody: Custody { receipt, tally },
+        });
     }
 }
 

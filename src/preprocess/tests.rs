@@ -1,18 +1,34 @@
 use std::time::Instant;
 
 use super::*;
+use crate::item::{Catalogue, Item};
 use crate::ledger::Ledger;
+use crate::limits::CHANNELS_PER_DEVICE_MAX;
+use crate::pipeline::Stage;
 use crate::receipt::{Custody, Receipt};
-use crate::sample::{ClockBase, DeviceTime, Origin, Times, UnixMicros, ValueKind};
+use crate::sample::{
+    ChannelMeta, ClockBase, DeviceTime, Flags, Quality, Scaling, Times, UnixMicros, ValueKind, Values,
+};
 
 fn config(text: &str) -> Config {
     toml::from_str(text).unwrap()
 }
 
+fn stage(config: &Config, ledger: &Arc<Ledger>) -> Preprocess {
+    let setup = Setup { ledger: ledger.clone(), counts: Arc::default(), lag: Arc::new(|| Duration::ZERO) };
+    Preprocess::new(config, setup, Swap::default())
+}
+
 fn run(config: &Config, ledger: &Arc<Ledger>, values: Values) -> Batch {
     let scaling = Scaling { scale: 0.5, offset: 0.0 };
-    let meta =
-        ChannelMeta { name: "brake.front".into(), unit: "bar".into(), kind: values.kind(), scaling, rate_mhz: 0 };
+    let meta = ChannelMeta {
+        name: "brake.front".into(),
+        unit: "bar".into(),
+        kind: values.kind(),
+        scaling,
+        rate_mhz: 0,
+        derived: false,
+    };
     let count = values.len();
     let times = Times::Regular { t0: DeviceTime(0), period_ns: 1_000_000, count: count as u32 };
     let tally = ledger.receive(ledger.source("s"), count as u64);
@@ -24,7 +40,7 @@ fn run(config: &Config, ledger: &Arc<Ledger>, values: Values) -> Batch {
         custody: Custody { receipt: Receipt::none(), tally },
     };
     let mut out = Vec::new();
-    Preprocess::new(config).process(Item::Batch(batch), &mut out);
+    stage(config, ledger).process(Item::Batch(batch), &mut out);
     match out.pop() {
         Some(Item::Batch(batch)) => batch,
         other => panic!("{other:?}"),
@@ -83,10 +99,21 @@ fn a_range_the_wrong_way_round_is_a_fault_that_names_its_key() {
 
 #[test]
 fn ever_new_channel_names_do_not_grow_its_memory() {
-    let mut stage = Preprocess::new(&Config::default());
-    for number in 0..RULES_MAX + 10 {
+    let ledger = Ledger::new();
+    let mut stage = stage(&Config::default(), &ledger);
+    let origin = Arc::new(Origin { car: "44".into(), device: "ecu".into(), boot: 1, base: ClockBase::Utc });
+    for number in 0..CHANNELS_PER_DEVICE_MAX + 10 {
         let (name, unit, scaling) = (format!("c{number}").into(), "V".into(), Scaling::IDENTITY);
-        stage.rules(&Arc::new(ChannelMeta { name, unit, kind: ValueKind::F32, scaling, rate_mhz: 0 }));
+        let meta = ChannelMeta { name, unit, kind: ValueKind::F32, scaling, rate_mhz: 0, derived: false };
+        let catalogue = Catalogue {
+            origin: origin.clone(),
+            revision: 1,
+            channels: vec![Arc::new(meta)],
+            t: DeviceTime(0),
+            received: UnixMicros(0),
+            accepted_at: Instant::now(),
+        };
+        stage.process(Item::Catalogue(catalogue), &mut Vec::new());
     }
-    assert_eq!(stage.rules.len(), 10);
+    assert_eq!(stage.channels(), 10);
 }

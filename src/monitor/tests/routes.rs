@@ -12,9 +12,13 @@ async fn the_status_is_the_contracts_word_for_word() {
     assert_eq!(answer.headers["cache-control"], "no-store");
     let mut account = json!({
         "received": 100, "recovered": 10, "stored": 80, "backlog": 15, "in_flight": 5, "quarantined": 3,
-        "dropped": {"overflow": 0, "validate": 4}, "duplicate": 3, "balanced": true
+        "dropped": {"damaged": 0, "decimate": 0, "overflow": 0, "validate": 4}, "duplicate": 3, "balanced": true
     });
     let source_account = account.clone();
+    account["derived"] = json!({
+        "received": 9, "recovered": 0, "stored": 9, "backlog": 0, "in_flight": 0, "quarantined": 0,
+        "dropped": {"damaged": 0, "decimate": 0, "overflow": 0, "validate": 0}, "duplicate": 0, "balanced": true
+    });
     account["sources"] = json!({"ecu \"front\"": source_account});
     let device = |boot: u32| {
         json!({"car": "44", "device": "ecu", "boot": boot, "frames": 50, "frames_lost": 2, "samples": 100,
