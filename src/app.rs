@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chunk::{Chunk, Outgoing, Setup};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::decode::{Decode, SourceSpec};
 use crate::deliver::{Connect, Deliver, Mode, Parts, SpillLedger, StatsHandle};
 use crate::gauges::SourceGauges;
@@ -36,11 +36,14 @@ use crate::state::{StateDir, fill_random};
 use crate::store;
 
 mod look;
+mod reload;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 use look::Looker;
+use reload::Reload;
+pub use reload::Reloads;
 
 /// What stages and sources may take to end once delivery has.
 const END_WITHIN: Duration = Duration::from_secs(3);
@@ -102,18 +105,18 @@ impl App {
             }),
         };
         let decode = decode(&config, &ledger, &gauges, &state);
-        let counts = Arc::default();
-        let steps = preprocess::Setup { ledger: ledger.clone(), counts, lag: Arc::new(|| Duration::ZERO) };
+        let deliver_stats = StatsHandle::default();
+        let steps = preprocess::Setup { ledger: ledger.clone(), counts: Arc::default(), lag: lag(&deliver_stats) };
+        let counts = steps.counts.clone();
         let swap = preprocess::Swap::default();
         let (sender, chain) = pipeline.input("raw", raw_bounds());
         let output = chain
             .stage(decode, item_bounds())
-            .stage(Preprocess::new(&config.preprocess, steps, swap), item_bounds())
+            .stage(Preprocess::new(&config.preprocess, steps, swap.clone()), item_bounds())
             .stage(Chunk::new(setup), outgoing_bounds())
             .sink();
 
         let (stop, settled) = (CancellationToken::new(), CancellationToken::new());
-        let deliver_stats = StatsHandle::default();
         let looker = Arc::new(Looker {
             config: config.clone(),
             agent: agent.clone(),
@@ -128,6 +131,8 @@ impl App {
             deliver: deliver_stats.clone(),
             live: live.clone(),
             watch: Mutex::default(),
+            counts,
+            reload: Reload::new(config.clone(), swap, clock.now_utc()),
         });
         let deliver = Deliver::new(Parts {
             config: config.deliver.clone(),
@@ -175,6 +180,15 @@ impl App {
         self.looker.alive() && !self.deliver.is_finished()
     }
 
+    /// Takes over the steps of a configuration that was read anew, and says what changed.
+    ///
+    /// # Errors
+    /// Why it is refused as a whole: it is faulty, or differs in more than `[preprocess]`. The agent goes on as
+    /// before, and its status says so.
+    pub fn reload(&self, loaded: Result<Config, ConfigError>) -> Result<String, String> {
+        self.looker.reload.take(loaded, self.looker.clock.now_utc())
+    }
+
     /// Stops and drains. Takes at most `deliver.drain_within` and some seconds.
     pub async fn stop(self) -> Outcome {
         self.looker.draining.store(true, Ordering::Relaxed);
@@ -205,6 +219,12 @@ impl App {
         }
         Outcome { ledger: ledger.snapshot(), undurable, failed_stages }
     }
+}
+
+/// How long the uplink has lagged: what the steps that thin go by.
+fn lag(stats: &StatsHandle) -> preprocess::Lag {
+    let stats = stats.clone();
+    Arc::new(move || stats.lag())
 }
 
 /// 128 random bits of this process.

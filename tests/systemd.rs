@@ -157,6 +157,7 @@ fn the_unit_restarts_watches_and_drains_the_agent_as_its_user() {
     for (name, value) in [
         ("Type", "notify"),
         ("ExecStart", "/usr/bin/pitwire run --config /etc/pitwire/pitwire.toml"),
+        ("ExecReload", "/bin/kill -HUP $MAINPID"),
         ("WatchdogSec", "30"),
         ("Restart", "always"),
         ("RestartPreventExitStatus", "2"),

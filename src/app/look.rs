@@ -5,9 +5,10 @@ use super::*;
 use crate::deliver::{DeliverSnapshot, LinkState};
 use crate::monitor::ProcessStatus;
 use crate::monitor::status::{
-    AgentState, DeliverMode, DeliverStatus, Latency, QueueStatus, SourceStatus, SpillState, SpillStatus, Status,
-    StoreState, StoreStatus,
+    AgentState, ConfigStatus, DeliverMode, DeliverStatus, Latency, QueueStatus, SourceStatus, SpillState, SpillStatus,
+    Status, StoreState, StoreStatus,
 };
+use crate::preprocess::StepCounts;
 use crate::store::StoreUrl;
 
 /// Everything that is looked at. It holds no way into the pipeline.
@@ -25,6 +26,8 @@ pub(super) struct Looker {
     pub(super) deliver: StatsHandle,
     pub(super) live: Arc<LiveBoard>,
     pub(super) watch: Mutex<Watch>,
+    pub(super) counts: Arc<StepCounts>,
+    pub(super) reload: Reload,
 }
 
 impl Looker {
@@ -116,7 +119,14 @@ impl Looker {
             },
             process: ProcessStatus::read(),
             channels: self.live.len(),
+            preprocess: self.counts.snapshot(),
+            config: self.config_status(),
         }
+    }
+
+    fn config_status(&self) -> ConfigStatus {
+        let Reloads { revision, since_us, refused, refusal } = self.reload.shown();
+        ConfigStatus { revision, since_us, refused, refusal }
     }
 
     fn spill_status(&self, deliver: &DeliverSnapshot) -> SpillStatus {

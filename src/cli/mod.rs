@@ -13,6 +13,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// What a command failed with.
@@ -140,16 +141,30 @@ fn log(level: &str) {
 
 /// Waits for SIGINT, SIGTERM or SIGHUP (a terminal that is closed).
 pub(crate) async fn told_to_stop() -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let signal = |kind| signal(kind).map_err(|error| Failure::failed(format!("listen for signals: {error}")));
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut hangup = hangups()?;
     tokio::select! {
-        _ = hangup.recv() => {}
+        _ = hangup.recv() => Ok(()),
+        stopped = told_to_stop_but_by_hangup() => stopped,
+    }
+}
+
+/// Waits for SIGINT or SIGTERM.
+pub(crate) async fn told_to_stop_but_by_hangup() -> Result<(), Failure> {
+    let (mut interrupt, mut terminate) = (signals(SignalKind::interrupt())?, signals(SignalKind::terminate())?);
+    tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
     Ok(())
+}
+
+/// SIGHUP, each time.
+pub(crate) fn hangups() -> Result<Signal, Failure> {
+    signals(SignalKind::hangup())
+}
+
+fn signals(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::failed(format!("listen for signals: {error}")))
 }
 
 /// The settings of the store at `url`, for commands that have no configuration.

@@ -1,11 +1,12 @@
 //! `pitwire run`
 
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use super::{Failure, Outcome, say, told_to_stop};
+use super::{Failure, Outcome, hangups, say, told_to_stop_but_by_hangup};
 use crate::app::App;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::monitor;
@@ -34,7 +35,8 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     let app = App::start(config, listener).await.map_err(Failure::failed)?;
     notify(&[NotifyState::Ready]);
     tokio::select! {
-        stopped = told_to_stop() => stopped?,
+        stopped = told_to_stop_but_by_hangup() => stopped?,
+        gone = reloads(&app, &arguments.config) => gone?,
         () = watchdog(&app) => {}
     }
     notify(&[NotifyState::Stopping]);
@@ -60,6 +62,29 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     }
     if !outcome.ledger.balanced {
         return Err(Failure::failed("the ledger does not balance: please report this"));
+    }
+    Ok(())
+}
+
+/// Reads the configuration anew at each SIGHUP. Ends if it meant that the terminal is gone: then nobody could stop
+/// the agent any more.
+async fn reloads(app: &App, path: &Path) -> Result<(), Failure> {
+    let had_terminal = std::io::stderr().is_terminal();
+    let mut hangups = hangups()?;
+    while hangups.recv().await.is_some() {
+        if had_terminal && !std::io::stderr().is_terminal() {
+            break;
+        }
+        notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now().unwrap_or(NotifyState::MonotonicUsec(0))]);
+        match app.reload(Config::load(path)) {
+            Ok(what) => tracing::info!(config = %path.display(), "configuration reloaded: {what}"),
+            Err(refusal) => {
+                for line in refusal.lines() {
+                    tracing::error!("configuration refused, the present one stays: {line}");
+                }
+            }
+        }
+        notify(&[NotifyState::Ready]);
     }
     Ok(())
 }

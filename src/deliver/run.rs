@@ -256,6 +256,7 @@ impl Deliver {
 
     fn show(&self, now: Instant) {
         let draining = self.has_backlog();
+        self.parts.stats.set_lag(self.lag(draining, now));
         let mut stats = self.parts.stats.lock();
         stats.turns += 1;
         stats.turned_at = Some(now);
@@ -272,6 +273,14 @@ impl Deliver {
         stats.pending_flushes = self.unstored;
         stats.pending_bytes = self.unstored_bytes;
         stats.holding_back = self.holds_back();
+    }
+
+    /// How long the uplink has lagged; see [`super::StatsHandle::lag`].
+    fn lag(&self, draining: bool, now: Instant) -> Duration {
+        let spilled = if draining { self.parts.spill.stats().oldest } else { None };
+        let late = now - self.parts.config.durable_within;
+        let waiting = self.pending.iter().map(|pending| pending.flush.accepted_at).filter(|at| *at < late).min();
+        spilled.max(waiting.map(|at| now.duration_since(at))).unwrap_or_default()
     }
 
     /// The end: whatever is still in memory could be made durable nowhere.

@@ -1,6 +1,7 @@
 //! What delivery shows of itself, and how the spill's own news reach the ledger.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -91,13 +92,25 @@ impl DeliverSnapshot {
 
 /// Shared with whoever looks on.
 #[derive(Clone, Default)]
-pub struct StatsHandle(Arc<Mutex<DeliverSnapshot>>);
+pub struct StatsHandle(Arc<Mutex<DeliverSnapshot>>, Arc<AtomicU64>);
 
 impl StatsHandle {
     /// Delivery now.
     #[must_use]
     pub fn snapshot(&self) -> DeliverSnapshot {
         self.lock().clone()
+    }
+
+    /// How long the uplink has lagged: the age of the oldest sample that waits for the store beyond
+    /// `durable_within`, or of the oldest in the spill. Zero while all goes straight to the store. Cheap: it is
+    /// asked for each batch.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        Duration::from_millis(self.1.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_lag(&self, lag: Duration) {
+        self.1.store(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, DeliverSnapshot> {

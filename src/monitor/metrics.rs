@@ -12,10 +12,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::status::{
-    DeliverMode, DeviceStatus, POLICIES, SourceState, SourceStatus, SpillState, SpillStatus, Status, StoreState,
-    StoreStatus,
+    ConfigStatus, DeliverMode, DeviceStatus, POLICIES, SourceState, SourceStatus, SpillState, SpillStatus, Status,
+    StoreState, StoreStatus,
 };
 use crate::ledger::{Counts, Snapshot};
+use crate::preprocess::Deed;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -44,6 +45,8 @@ impl Collector for Scrape {
         self.queues(&mut out)?;
         spill(&self.status.spill, &mut out)?;
         store(&self.status.store, &mut out)?;
+        steps(&self.status.preprocess, &mut out)?;
+        config(&self.status.config, &mut out)?;
         self.process(&mut out)
     }
 }
@@ -168,6 +171,20 @@ fn ledger(ledger: &Snapshot, out: &mut Out) -> fmt::Result {
     out.counter("pitwire_derived_samples_stored", None, "Of these, acknowledged by the store.", stored)?;
     let help = "1 if every sample that came in is accounted for.";
     out.gauge("pitwire_ledger_balanced", None, help, [([], u64::from(ledger.balanced))])
+}
+
+fn steps(deeds: &[Deed], out: &mut Out) -> fmt::Result {
+    let rows = deeds.iter().map(|deed| {
+        let labels = [("step", deed.step.as_str()), ("rule", deed.rule.as_str()), ("reason", deed.reason.as_str())];
+        (labels, deed.samples)
+    });
+    out.counter("pitwire_preprocess_samples", None, "Samples that a step did something about.", rows)
+}
+
+fn config(config: &ConfigStatus, out: &mut Out) -> fmt::Result {
+    let revision = [([], config.revision)];
+    out.gauge("pitwire_config_revision", None, "Configurations that came to hold; 1 from the start.", revision)?;
+    out.counter("pitwire_config_refused", None, "Reloads that were refused.", [([], config.refused)])
 }
 
 fn sources(sources: &[SourceStatus], out: &mut Out) -> fmt::Result {

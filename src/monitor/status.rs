@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::process::ProcessStatus;
 use crate::ledger::{Counts, Policy, Snapshot};
+use crate::preprocess::Deed;
 
 /// The whole agent at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -43,6 +44,23 @@ pub struct Status {
     pub process: ProcessStatus,
     /// How many channels the live board follows.
     pub channels: usize,
+    /// What the steps did and why: a line for each step, rule and reason that occurred.
+    pub preprocess: Vec<Deed>,
+    /// Which configuration holds.
+    pub config: ConfigStatus,
+}
+
+/// The configuration that holds, and what became of others.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConfigStatus {
+    /// 1 from the start; each reload that was accepted adds one.
+    pub revision: u64,
+    /// Since when it holds, UTC µs.
+    pub since_us: i64,
+    /// Reloads that were refused.
+    pub refused: u64,
+    /// Why the last reload was refused; empty if it was not.
+    pub refusal: String,
 }
 
 /// What the agent is about.

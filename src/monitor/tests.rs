@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::status::*;
 use super::*;
 use crate::ledger::{Counts, Policy, Snapshot};
+use crate::preprocess::{Deed, Reason, StepName};
 use crate::sample::{ChannelMeta, Quality, Scaling, ValueKind};
 
 /// What every wait is bounded by: generous, for a busy machine.
@@ -109,6 +110,14 @@ fn status() -> Status {
         deliver: DeliverStatus { mode: DeliverMode::Draining, durable_within_ms: 1000, flush_after_ms: 200 },
         process: ProcessStatus { resident_bytes: Some(1 << 20), cpu_s: Some(0.25) },
         channels: 1,
+        preprocess: vec![Deed {
+            step: StepName::Validate,
+            rule: "brake.*".into(),
+            reason: Reason::OutOfRange,
+            samples: 4,
+            last: "brake.front 512 bar".into(),
+        }],
+        config: ConfigStatus { revision: 2, since_us: 1_790_000_000_000_000, refused: 1, refusal: String::new() },
     }
 }
 

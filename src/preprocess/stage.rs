@@ -56,6 +56,12 @@ impl Swap {
         self.0.applied.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing was handed in that has not been taken.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.next.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     fn take(&self) -> Option<Rules> {
         let asked = self.0.asked.load(Ordering::Acquire);
         if asked == self.0.applied.load(Ordering::Relaxed) {

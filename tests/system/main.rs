@@ -17,6 +17,7 @@ mod garbage;
 mod json;
 mod outage;
 mod page;
+mod reload;
 mod serial;
 mod unplug;
 mod unready;

@@ -42,7 +42,10 @@ async fn the_status_is_the_contracts_word_for_word() {
                   "rows_written": 8, "samples_written": 80, "in_flight": 1, "latency_ms": {"p50": 0.5, "p99": 2.0}},
         "deliver": {"mode": "draining", "durable_within_ms": 1000, "flush_after_ms": 200},
         "process": {"resident_bytes": 1_048_576, "cpu_s": 0.25},
-        "channels": 1
+        "channels": 1,
+        "preprocess": [{"step": "validate", "rule": "brake.*", "reason": "out_of_range", "samples": 4,
+                        "last": "brake.front 512 bar"}],
+        "config": {"revision": 2, "since_us": 1_790_000_000_000_000_i64, "refused": 1, "refusal": ""}
     });
     assert_eq!(answer.json(), expected);
 }
