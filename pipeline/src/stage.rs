@@ -54,7 +54,7 @@ pub struct StageSnapshot {
 }
 
 #[derive(Debug)]
-pub(super) struct StageStats {
+pub(crate) struct StageStats {
     name: String,
     taken: AtomicU64,
     given: AtomicU64,
@@ -62,12 +62,12 @@ pub(super) struct StageStats {
 }
 
 impl StageStats {
-    pub(super) fn new(name: &str) -> Arc<Self> {
+    pub(crate) fn new(name: &str) -> Arc<Self> {
         let zero = || AtomicU64::new(0);
         Arc::new(Self { name: name.into(), taken: zero(), given: zero(), failed: zero() })
     }
 
-    pub(super) fn snapshot(&self) -> StageSnapshot {
+    pub(crate) fn snapshot(&self) -> StageSnapshot {
         StageSnapshot {
             name: self.name.clone(),
             taken: self.taken.load(Ordering::Relaxed),
@@ -83,7 +83,7 @@ enum Call<T> {
     Finish,
 }
 
-pub(super) async fn run<S: Stage>(
+pub(crate) async fn run<S: Stage>(
     mut stage: S,
     mut input: Receiver<S::In>,
     output: Sender<S::Out>,

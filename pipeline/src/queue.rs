@@ -38,19 +38,19 @@ pub struct QueueSnapshot {
 }
 
 #[derive(Debug)]
-pub(super) struct QueueStats {
+pub(crate) struct QueueStats {
     name: String,
     items_max: u64,
     bytes_max: u64,
-    pub(super) items: AtomicU64,
+    pub(crate) items: AtomicU64,
     bytes: AtomicU64,
     items_peak: AtomicU64,
     blocked_us: AtomicU64,
-    pub(super) taken: AtomicU64,
+    pub(crate) taken: AtomicU64,
 }
 
 impl QueueStats {
-    pub(super) fn snapshot(&self) -> QueueSnapshot {
+    pub(crate) fn snapshot(&self) -> QueueSnapshot {
         QueueSnapshot {
             name: self.name.clone(),
             items: self.items.load(Ordering::Relaxed),
@@ -181,7 +181,7 @@ impl<T> Receiver<T> {
     }
 
     /// The next item, if one waits already.
-    pub(super) fn try_recv(&mut self) -> Option<T> {
+    pub(crate) fn try_recv(&mut self) -> Option<T> {
         let envelope = self.items.try_recv().ok()?;
         Some(self.open(envelope))
     }
@@ -193,7 +193,7 @@ impl<T> Receiver<T> {
         envelope.item
     }
 
-    pub(super) fn stats(&self) -> Arc<QueueStats> {
+    pub(crate) fn stats(&self) -> Arc<QueueStats> {
         self.stats.clone()
     }
 }
