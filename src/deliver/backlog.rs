@@ -182,7 +182,12 @@ impl Deliver {
         self.backlog.attempt = 0;
         let BacklogRecord { position, samples, rows } = record;
         let stored = rows.samples() - samples_of(&poison);
-        self.parts.stats.lock().wrote(rows.len() - poison.len(), stored, took);
+        let mut stats = self.parts.stats.lock();
+        stats.wrote(rows.len() - poison.len(), stored, took);
+        if let Some((_, done)) = &mut stats.drain {
+            *done += rows.samples();
+        }
+        drop(stats);
         if poison.is_empty() {
             self.parts.ledger.settle_backlog(&samples, Fate::Stored);
             self.parts.spill.ack(position);

@@ -269,6 +269,10 @@ impl Deliver {
             (LinkState::Up, true) => Mode::Draining,
             _ => Mode::Spilling,
         };
+        stats.drain = match (stats.mode, stats.drain) {
+            (Mode::Draining, drain) => drain.or(Some((now, 0))),
+            _ => None,
+        };
         stats.writes_in_flight = self.live_writes + self.backlog.writes;
         stats.pending_flushes = self.unstored;
         stats.pending_bytes = self.unstored_bytes;

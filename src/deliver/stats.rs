@@ -62,6 +62,8 @@ pub struct DeliverSnapshot {
     pub spill_fault: Option<String>,
     /// Whether that is because it is full.
     pub spill_full: bool,
+    /// While the backlog drains: since when, and how many of its samples have met their fate since.
+    pub drain: Option<(Instant, u64)>,
     /// Turns of its loop: it stands still only if delivery does.
     pub turns: u64,
     /// When it turned last.
