@@ -14,7 +14,6 @@ pub(crate) const LONG: &[(&str, &str)] = &[
     ("firmware-sim/src/run/wire.rs", "one state machine: a line and every fault on it"),
     ("src/chunk/build.rs", "one stage; its steps share the device's open chunks"),
     ("src/decode/wire.rs", "one decoder; frames, catalogues and held frames share the device's state"),
-    ("src/sample.rs", "the words of the data, and their tests"),
     ("src/spill/faulty.rs", "one file system in memory, for tests"),
 ];
 
