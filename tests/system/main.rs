@@ -19,6 +19,7 @@ mod outage;
 mod page;
 mod reload;
 mod serial;
+mod steps;
 mod unplug;
 mod unready;
 

@@ -67,6 +67,7 @@ pub(crate) struct FaultLine {
 pub(crate) struct SlotLine {
     pub(crate) car: String,
     pub(crate) device: String,
+    pub(crate) channel: String,
     /// The second of device time.
     pub(crate) slot: i64,
     pub(crate) samples: u64,
