@@ -24,6 +24,7 @@ mod counts;
 mod decimate;
 mod dedup;
 mod derive;
+mod lanes;
 mod stage;
 mod validate;
 
@@ -136,8 +137,34 @@ impl StepName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// Validate: outside the declared range, or no finite number.
+    /// Dedup: the same sample came before.
+    Duplicate,
+    /// Dedup: another value came before with the same time; both are kept.
+    Conflict,
+    /// Dedup: forgotten before the window's end, as memory was short; if these come again, they count as new.
+    Forgotten,
+    /// Calibrate: the device's unit cannot be converted; the channel is left as it is.
+    UnitUnknown,
+    /// Calibrate: outside the points of the table.
+    OutsideTable,
+    /// Validate: outside the declared range.
     OutOfRange,
+    /// Validate: not a number, or infinite.
+    NotFinite,
+    /// Validate: changed faster than declared possible.
+    RateOfChange,
+    /// Validate: unchanged for longer than declared possible.
+    Stuck,
+    /// Validate: the first after samples that never came.
+    AfterGap,
+    /// Validate: never came; counted, as there is nothing to flag.
+    Missing,
+    /// Validate: older than the one before it.
+    TimeBackwards,
+    /// Validate: too far ahead of the gateway's clock.
+    TimeAhead,
+    /// Validate: too far behind the gateway's clock.
+    TimeBehind,
 }
 
 impl Reason {
@@ -145,7 +172,20 @@ impl Reason {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Duplicate => "duplicate",
+            Self::Conflict => "conflict",
+            Self::Forgotten => "forgotten",
+            Self::UnitUnknown => "unit_unknown",
+            Self::OutsideTable => "outside_table",
             Self::OutOfRange => "out_of_range",
+            Self::NotFinite => "not_finite",
+            Self::RateOfChange => "rate_of_change",
+            Self::Stuck => "stuck",
+            Self::AfterGap => "after_gap",
+            Self::Missing => "missing",
+            Self::TimeBackwards => "time_backwards",
+            Self::TimeAhead => "time_ahead",
+            Self::TimeBehind => "time_behind",
         }
     }
 }
@@ -237,5 +277,7 @@ impl Context<'_> {
     }
 }
 
+#[cfg(test)]
+mod rig;
 #[cfg(test)]
 mod tests;
