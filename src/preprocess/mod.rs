@@ -26,6 +26,7 @@ mod dedup;
 mod derive;
 mod lanes;
 mod stage;
+mod units;
 mod validate;
 
 use std::sync::Arc;
@@ -40,7 +41,7 @@ use crate::receipt::{Custody, Receipt};
 use crate::sample::{Column, Origin, UnixMicros};
 
 pub use anomaly::Config as Anomaly;
-pub use calibrate::Config as Calibrate;
+pub use calibrate::{Config as Calibrate, Outside};
 pub use counts::{Deed, Rule, StepCounts};
 pub use decimate::Config as Decimate;
 pub use dedup::Config as Dedup;
