@@ -3,7 +3,8 @@
 //!
 //! Memory, by the sum of the queues (the resident aim is 100 MiB at the `wide` tier):
 //! `RAW 8 + ITEMS 2 × 8 + FLUSHES 8 + UNSTORED 24 + BACKLOG 12 + QUARANTINE 4 = 72 MiB` at worst, with every
-//! queue full; `HELD 16` more while devices have not described themselves, and what a broker may send ahead.
+//! queue full; `HELD 16` more while devices have not described themselves, `DEDUP 16` at the `f1` tier and above
+//! (6 at `wide`), and what a broker may send ahead.
 
 use std::time::Duration;
 
@@ -20,6 +21,26 @@ pub const CHANNELS_PER_DEVICE_MAX: usize = 4_096;
 /// Entries of one list of `[preprocess]`: more than any car has kinds of channels, and each is asked once for
 /// each channel.
 pub const RULES_PER_STEP_MAX: usize = 256;
+
+/// What dedup remembers of all channels: the `f1` tier's 2.2 MB/s × 5 s = 11 MB, and 4 MB for a second car's
+/// `wide` tier; beyond it every channel forgets its older half.
+pub const DEDUP_BYTES_MAX: usize = 16 * MIB;
+/// Samples of one block that dedup remembers: a Burst of 1 KiB, or a second of a Scan at 500 Hz.
+pub const DEDUP_BLOCK_SAMPLES: usize = 512;
+/// Frames of one device that dedup watches until they are settled: 815 frames/s (`f1`) × 5 s. About 100 KiB.
+pub const DEDUP_FRAMES_MAX: usize = 4_096;
+/// Columns in a row that are older than dedup's window, until it takes the newest time for a mistake: a backfill
+/// of so many without live data between costs no more than the memory of that channel.
+pub const DEDUP_ASTRAY_MAX: u32 = 64;
+
+/// Coefficients of a polynomial: sensors' data sheets have up to the 13th power (thermocouples).
+pub const POLYNOMIAL_MAX: usize = 16;
+/// Points of a table: one for each step of a 12-bit converter.
+pub const TABLE_POINTS_MAX: usize = 4_096;
+/// Intervals from which a channel's period is learned: their median bears seven that are wrong.
+pub const PERIOD_INTERVALS: usize = 15;
+/// Samples in a row that are no newer than the newest one, until validate takes that one's time for a mistake.
+pub const VALIDATE_ASTRAY_MAX: u32 = 1_024;
 
 /// Raw messages between a source and decode: 2,444 frames/s (`f1`) × 0.4 s.
 pub const RAW_ITEMS_MAX: usize = 1_024;

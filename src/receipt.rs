@@ -160,6 +160,19 @@ impl ReceiptWatch {
         }
     }
 
+    /// Whether it watches the receipt that `share` belongs to.
+    #[must_use]
+    pub fn is_of(&self, share: &Receipt) -> bool {
+        share.inner.as_ref().is_some_and(|inner| std::ptr::eq(self.inner.as_ptr(), Arc::as_ptr(inner)))
+    }
+
+    /// Whether the receipt became void, or will as soon as its last share ends.
+    #[must_use]
+    pub fn is_void(&self) -> bool {
+        let ended = self.outcome.as_ref().is_some_and(|outcome| outcome.load(Ordering::Acquire) == VOID);
+        ended || self.inner.upgrade().is_some_and(|inner| inner.void.load(Ordering::Acquire))
+    }
+
     /// Whether a repetition still has to ask: the original is on its way, or became void.
     #[must_use]
     pub fn unsettled(&self) -> bool {

@@ -116,6 +116,12 @@ impl Scaling {
     pub fn physical(self, raw: f64) -> f64 {
         raw * self.scale + self.offset
     }
+
+    /// This scaling followed by `× factor + offset`.
+    #[must_use]
+    pub fn then(self, factor: f64, offset: f64) -> Self {
+        Self { scale: self.scale * factor, offset: self.offset * factor + offset }
+    }
 }
 
 /// The times of a column, strictly increasing within a channel and boot.
@@ -229,6 +235,16 @@ impl Values {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Takes all values out; what they were in is kept for others.
+    pub fn clear(&mut self) {
+        match self {
+            Self::I16(v) => v.clear(),
+            Self::I32(v) => v.clear(),
+            Self::F32(v) => v.clear(),
+            Self::F64(v) => v.clear(),
+        }
     }
 
     /// The raw value at `index` as f64, exact for every kind; the caller keeps `index` below [`Self::len`].

@@ -24,7 +24,9 @@ mod counts;
 mod decimate;
 mod dedup;
 mod derive;
+mod lanes;
 mod stage;
+mod units;
 mod validate;
 
 use std::sync::Arc;
@@ -39,7 +41,7 @@ use crate::receipt::{Custody, Receipt};
 use crate::sample::{Column, Origin, UnixMicros};
 
 pub use anomaly::Config as Anomaly;
-pub use calibrate::Config as Calibrate;
+pub use calibrate::{Config as Calibrate, Outside};
 pub use counts::{Deed, Rule, StepCounts};
 pub use decimate::Config as Decimate;
 pub use dedup::Config as Dedup;
@@ -136,8 +138,34 @@ impl StepName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// Validate: outside the declared range, or no finite number.
+    /// Dedup: the same sample came before.
+    Duplicate,
+    /// Dedup: another value came before with the same time; both are kept.
+    Conflict,
+    /// Dedup: forgotten before the window's end, as memory was short; if these come again, they count as new.
+    Forgotten,
+    /// Calibrate: the device's unit cannot be converted; the channel is left as it is.
+    UnitUnknown,
+    /// Calibrate: outside the points of the table.
+    OutsideTable,
+    /// Validate: outside the declared range.
     OutOfRange,
+    /// Validate: not a number, or infinite.
+    NotFinite,
+    /// Validate: changed faster than declared possible.
+    RateOfChange,
+    /// Validate: unchanged for longer than declared possible.
+    Stuck,
+    /// Validate: the first after samples that never came.
+    AfterGap,
+    /// Validate: never came; counted, as there is nothing to flag.
+    Missing,
+    /// Validate: older than the one before it.
+    TimeBackwards,
+    /// Validate: too far ahead of the gateway's clock.
+    TimeAhead,
+    /// Validate: too far behind the gateway's clock.
+    TimeBehind,
 }
 
 impl Reason {
@@ -145,7 +173,20 @@ impl Reason {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Duplicate => "duplicate",
+            Self::Conflict => "conflict",
+            Self::Forgotten => "forgotten",
+            Self::UnitUnknown => "unit_unknown",
+            Self::OutsideTable => "outside_table",
             Self::OutOfRange => "out_of_range",
+            Self::NotFinite => "not_finite",
+            Self::RateOfChange => "rate_of_change",
+            Self::Stuck => "stuck",
+            Self::AfterGap => "after_gap",
+            Self::Missing => "missing",
+            Self::TimeBackwards => "time_backwards",
+            Self::TimeAhead => "time_ahead",
+            Self::TimeBehind => "time_behind",
         }
     }
 }
@@ -237,5 +278,7 @@ impl Context<'_> {
     }
 }
 
+#[cfg(test)]
+mod rig;
 #[cfg(test)]
 mod tests;

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::{Aside, Config, Context, Lag, Rules, StepCounts, anomaly, calibrate, decimate, dedup, derive, validate};
+use super::lanes::Lanes;
+use super::{Aside, Config, Context, Lag, Reason, Rules, StepCounts, StepName, dedup, derive};
 use crate::item::{Batch, Catalogue, Item};
 use crate::ledger::Ledger;
-use crate::limits::{CHANNELS_PER_DEVICE_MAX, DEVICES_MAX};
+use crate::limits::{DEDUP_BYTES_MAX, DEVICES_MAX};
 use crate::pipeline::Stage;
-use crate::sample::{ChannelMeta, Name, Origin};
+use crate::sample::Origin;
 
 /// What the stage is given.
 #[derive(Clone)]
@@ -72,34 +73,10 @@ impl Swap {
     }
 }
 
-/// One channel of one device and boot: what applies to it, and what is remembered of it.
-pub(super) struct Lane {
-    given: Arc<ChannelMeta>,
-    dedup: dedup::Lane,
-    calibrate: calibrate::Lane,
-    validate: validate::Lane,
-    anomaly: anomaly::Lane,
-    decimate: decimate::Lane,
-}
-
-impl Lane {
-    fn new(rules: &Rules, given: &Arc<ChannelMeta>, dedup: dedup::Lane) -> Self {
-        let calibrate = rules.calibrate.lane(given);
-        let corrected = calibrate.corrected.clone();
-        Self {
-            given: given.clone(),
-            dedup,
-            calibrate,
-            validate: rules.validate.lane(&corrected),
-            anomaly: rules.anomaly.lane(&corrected),
-            decimate: rules.decimate.lane(&corrected),
-        }
-    }
-}
-
 /// One device and boot.
 struct Device {
-    lanes: HashMap<Name, Lane>,
+    lanes: Lanes,
+    dedup: dedup::Device,
     derive: derive::Device,
     /// For finding the one that was heard longest ago.
     heard: u64,
@@ -107,21 +84,7 @@ struct Device {
 
 impl Device {
     fn new(rules: &Rules) -> Self {
-        Self { lanes: HashMap::new(), derive: rules.derive.device(), heard: 0 }
-    }
-
-    fn lane(&mut self, rules: &Rules, meta: &Arc<ChannelMeta>) -> &mut Lane {
-        let known = self.lanes.get(&meta.name);
-        // Descriptions are shared, so the same one is nearly always the same allocation; JSON makes one each time.
-        if known.is_none_or(|lane| !Arc::ptr_eq(&lane.given, meta) && lane.given != *meta) {
-            if self.lanes.len() >= CHANNELS_PER_DEVICE_MAX && known.is_none() {
-                // Whoever sends ever new names pays for it himself: what was remembered of them is gone.
-                self.lanes.clear();
-            }
-            let dedup = self.lanes.remove(&meta.name).map_or_else(|| rules.dedup.lane(), |lane| lane.dedup);
-            self.lanes.insert(meta.name.clone(), Lane::new(rules, meta, dedup));
-        }
-        self.lanes.get_mut(&meta.name).expect("inserted above if it was absent")
+        Self { lanes: Lanes::default(), dedup: dedup::Device::default(), derive: rules.derive.device(), heard: 0 }
     }
 }
 
@@ -150,10 +113,7 @@ impl Preprocess {
         if let Some(rules) = self.swap.take() {
             for device in self.devices.values_mut() {
                 device.derive = rules.derive.device();
-                let lanes = std::mem::take(&mut device.lanes);
-                // What was seen stays seen: dedup keeps its memory.
-                let renewed = lanes.into_iter().map(|(name, lane)| (name, Lane::new(&rules, &lane.given, lane.dedup)));
-                device.lanes = renewed.collect();
+                device.lanes.renew(&rules);
             }
             self.rules = rules;
         }
@@ -184,11 +144,15 @@ impl Preprocess {
         let Self { rules, setup, devices, turn, .. } = self;
         let device = Self::device(devices, rules, &batch.origin, *turn);
         let (mut aside, lag) = (Aside::default(), (setup.lag)());
+        device.dedup.begin(&rules.dedup, &mut batch.custody);
         {
             let (columns, mut context) = Context::of(&mut batch, setup, lag, &mut aside);
             for column in columns.iter_mut() {
-                let lane = device.lane(rules, &column.channel);
-                lane.dedup.apply(column, &mut context);
+                let lane = device.lanes.of(rules, &column.channel);
+                lane.dedup.apply(column, &rules.dedup, &mut device.dedup, &mut context);
+                if column.is_empty() {
+                    continue;
+                }
                 lane.calibrate.apply(column, &mut context);
                 lane.validate.apply(column, &mut context);
             }
@@ -199,19 +163,31 @@ impl Preprocess {
         for batch in std::iter::once(&mut batch).chain(&mut derived) {
             let (columns, mut context) = Context::of(batch, setup, lag, &mut aside);
             for column in columns.iter_mut() {
-                // A corrected description is found by its name: the lane is that of the given one.
-                let lane = match device.lanes.get_mut(&column.channel.name) {
-                    Some(lane) => lane,
-                    None => device.lane(rules, &column.channel),
-                };
+                let lane = device.lanes.of_corrected(rules, &column.channel);
                 lane.anomaly.apply(column, &mut context);
                 lane.decimate.apply(column, &mut context);
             }
             columns.retain(|column| !column.is_empty());
         }
-        out.push(Item::Batch(batch));
+        if batch.columns.is_empty() {
+            // Nothing is left that could settle it: all of it is counted, and duplicates have a share elsewhere.
+            batch.custody.receipt.settle();
+        } else {
+            out.push(Item::Batch(batch));
+        }
         out.extend(derived.into_iter().chain(aside.derived).map(Item::Batch));
         out.extend(aside.events.into_iter().map(Item::Event));
+        self.keep_within_memory();
+    }
+
+    /// Dedup's memory has one bound over all devices.
+    fn keep_within_memory(&mut self) {
+        while self.devices.values().map(|device| device.dedup.bytes()).sum::<usize>() > DEDUP_BYTES_MAX {
+            let forget = |device: &mut Device| device.dedup.forget_half(device.lanes.iter_mut().map(|l| &mut l.dedup));
+            let samples = self.devices.values_mut().map(forget).sum();
+            let tell = || format!("more than {DEDUP_BYTES_MAX} bytes were to be remembered");
+            self.setup.counts.add(StepName::Dedup, &"".into(), Reason::Forgotten, samples, tell);
+        }
     }
 
     /// A catalogue announces what will be stored, so it shows the corrected channels.
@@ -220,7 +196,7 @@ impl Preprocess {
         let Self { rules, devices, turn, .. } = self;
         let device = Self::device(devices, rules, &catalogue.origin, *turn);
         for meta in &mut catalogue.channels {
-            *meta = device.lane(rules, meta).calibrate.corrected.clone();
+            *meta = device.lanes.of(rules, meta).calibrate.corrected.clone();
         }
     }
 }

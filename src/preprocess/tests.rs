@@ -117,3 +117,48 @@ fn ever_new_channel_names_do_not_grow_its_memory() {
     }
     assert_eq!(stage.channels(), 10);
 }
+
+#[test]
+fn every_reason_and_step_has_the_same_name_in_words_and_in_json() {
+    use Reason::*;
+    let reasons = [
+        Duplicate,
+        Conflict,
+        Forgotten,
+        UnitUnknown,
+        OutsideTable,
+        OutOfRange,
+        NotFinite,
+        RateOfChange,
+        Stuck,
+        AfterGap,
+        Missing,
+        TimeBackwards,
+        TimeAhead,
+        TimeBehind,
+    ];
+    for reason in reasons {
+        assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn times_that_go_in_in_order_come_out_in_order(
+        bursts in proptest::collection::vec((0..50_i64, proptest::collection::vec(-5..6_i16, 1..20)), 1..10),
+    ) {
+        let table = "[[calibrate]]\nchannel = '*'\ntable = [[-4, 0], [4, 100]]";
+        let drop = "[[validate]]\nchannel = '*'\nmin = 10\nrate_max = 20000.0\naction = 'drop'";
+        let mut rig = rig::Rig::new(&format!("{table}\n{drop}"));
+        for (t0, values) in bursts {
+            let values = Values::I16(values);
+            let times = rig::every(t0 * 1_000, 1_000_000, values.len());
+            let given: Vec<i64> = times.iter().collect();
+            if let Some(column) = rig.column(rig::column(&rig::meta(&values), times, values)) {
+                let times: Vec<i64> = column.times.iter().collect();
+                assert!(times.is_sorted_by(|a, b| a < b) && times.iter().all(|t| given.contains(t)));
+            }
+        }
+        assert!(rig.ledger.snapshot().balanced);
+    }
+}
