@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::{Aside, Config, Context, Lag, Rules, StepCounts, anomaly, calibrate, decimate, dedup, derive, validate};
+use super::{
+    Aside, Config, Context, Lag, Outlet, Rules, StepCounts, anomaly, calibrate, decimate, dedup, derive, validate,
+};
 use crate::item::{Batch, Catalogue, Item};
 use crate::ledger::Ledger;
 use crate::limits::{CHANNELS_PER_DEVICE_MAX, DEVICES_MAX};
@@ -68,12 +70,12 @@ impl Swap {
 
 /// One channel of one device and boot: what applies to it, and what is remembered of it.
 pub(super) struct Lane {
-    given: Arc<ChannelMeta>,
+    pub(super) given: Arc<ChannelMeta>,
     dedup: dedup::Lane,
     calibrate: calibrate::Lane,
     validate: validate::Lane,
-    anomaly: anomaly::Lane,
-    decimate: decimate::Lane,
+    pub(super) anomaly: anomaly::Lane,
+    pub(super) decimate: decimate::Lane,
 }
 
 impl Lane {
@@ -92,28 +94,35 @@ impl Lane {
 }
 
 /// One device and boot.
-struct Device {
-    lanes: HashMap<Name, Lane>,
-    derive: derive::Device,
+pub(super) struct Device {
+    pub(super) lanes: HashMap<Name, Lane>,
+    pub(super) derive: derive::Device,
+    /// When something that it holds has waited long enough; never too late.
+    pub(super) due: Option<Instant>,
     /// For finding the one that was heard longest ago.
     heard: u64,
 }
 
 impl Device {
-    fn new(rules: &Rules) -> Self {
-        Self { lanes: HashMap::new(), derive: rules.derive.device(), heard: 0 }
+    fn new(rules: &Rules, origin: &Origin) -> Self {
+        Self { lanes: HashMap::new(), derive: rules.derive.device(origin), due: None, heard: 0 }
     }
 
-    fn lane(&mut self, rules: &Rules, meta: &Arc<ChannelMeta>) -> &mut Lane {
+    pub(super) fn lane(&mut self, rules: &Rules, meta: &Arc<ChannelMeta>, outlet: &mut Outlet<'_>) -> &mut Lane {
         let known = self.lanes.get(&meta.name);
         // Descriptions are shared, so the same one is nearly always the same allocation; JSON makes one each time.
         if known.is_none_or(|lane| !Arc::ptr_eq(&lane.given, meta) && lane.given != *meta) {
             if self.lanes.len() >= CHANNELS_PER_DEVICE_MAX && known.is_none() {
                 // Whoever sends ever new names pays for it himself: what was remembered of them is gone.
-                self.lanes.clear();
+                self.lanes.drain().for_each(|(_, mut lane)| lane.decimate.release(None, outlet));
             }
-            let dedup = self.lanes.remove(&meta.name).map_or_else(|| rules.dedup.lane(), |lane| lane.dedup);
-            self.lanes.insert(meta.name.clone(), Lane::new(rules, meta, dedup));
+            let before = self.lanes.remove(&meta.name).map(|mut lane| {
+                lane.decimate.release(None, outlet);
+                lane.dedup
+            });
+            let lane = Lane::new(rules, meta, before.unwrap_or_else(|| rules.dedup.lane()));
+            self.lanes.insert(meta.name.clone(), lane);
+            self.keep_means_apart(meta, outlet);
         }
         self.lanes.get_mut(&meta.name).expect("inserted above if it was absent")
     }
@@ -121,10 +130,10 @@ impl Device {
 
 /// The stage.
 pub struct Preprocess {
-    rules: Rules,
-    setup: Setup,
+    pub(super) rules: Rules,
+    pub(super) setup: Setup,
     swap: Swap,
-    devices: HashMap<Arc<Origin>, Device>,
+    pub(super) devices: HashMap<Arc<Origin>, Device>,
     turn: u64,
 }
 
@@ -140,14 +149,17 @@ impl Preprocess {
         self.devices.values().map(|device| device.lanes.len()).sum()
     }
 
-    fn exchange(&mut self) {
+    fn exchange(&mut self, out: &mut Vec<Item>) {
         if let Some(rules) = self.swap.take() {
-            for device in self.devices.values_mut() {
-                device.derive = rules.derive.device();
+            rules.decimate.continues(&self.rules.decimate);
+            self.release(None, out);
+            for (origin, device) in &mut self.devices {
+                device.derive = rules.derive.device(origin);
                 let lanes = std::mem::take(&mut device.lanes);
                 // What was seen stays seen: dedup keeps its memory.
                 let renewed = lanes.into_iter().map(|(name, lane)| (name, Lane::new(&rules, &lane.given, lane.dedup)));
                 device.lanes = renewed.collect();
+                device.keep_all_means_apart(origin, &self.setup);
             }
             self.rules = rules;
         }
@@ -155,18 +167,20 @@ impl Preprocess {
 
     fn device<'d>(
         devices: &'d mut HashMap<Arc<Origin>, Device>,
-        rules: &Rules,
+        (rules, setup): (&Rules, &Setup),
         origin: &Arc<Origin>,
         turn: u64,
+        out: &mut Vec<Item>,
     ) -> &'d mut Device {
         if !devices.contains_key(origin) {
             if devices.len() >= DEVICES_MAX
                 && let Some(oldest) =
                     devices.iter().min_by_key(|(_, device)| device.heard).map(|(origin, _)| origin.clone())
             {
-                devices.remove(&oldest);
+                let forgotten = devices.remove(&oldest);
+                forgotten.into_iter().for_each(|mut device| device.release(&oldest, (rules, setup), None, out));
             }
-            devices.insert(origin.clone(), Device::new(rules));
+            devices.insert(origin.clone(), Device::new(rules, origin));
         }
         let device = devices.get_mut(origin).expect("inserted above if it was absent");
         device.heard = turn;
@@ -176,12 +190,12 @@ impl Preprocess {
     fn batch(&mut self, mut batch: Batch, out: &mut Vec<Item>) {
         self.turn += 1;
         let Self { rules, setup, devices, turn, .. } = self;
-        let device = Self::device(devices, rules, &batch.origin, *turn);
+        let device = Self::device(devices, (rules, setup), &batch.origin, *turn, out);
         let (mut aside, lag) = (Aside::default(), (setup.lag)());
         {
             let (columns, mut context) = Context::of(&mut batch, setup, lag, &mut aside);
             for column in columns.iter_mut() {
-                let lane = device.lane(rules, &column.channel);
+                let lane = device.lane(rules, &column.channel, &mut context.outlet());
                 lane.dedup.apply(column, &mut context);
                 lane.calibrate.apply(column, &mut context);
                 lane.validate.apply(column, &mut context);
@@ -191,36 +205,35 @@ impl Preprocess {
         }
         let mut derived = std::mem::take(&mut aside.derived);
         for batch in std::iter::once(&mut batch).chain(&mut derived) {
-            let (columns, mut context) = Context::of(batch, setup, lag, &mut aside);
-            for column in columns.iter_mut() {
-                // A corrected description is found by its name: the lane is that of the given one.
-                let lane = match device.lanes.get_mut(&column.channel.name) {
-                    Some(lane) => lane,
-                    None => device.lane(rules, &column.channel),
-                };
-                lane.anomaly.apply(column, &mut context);
-                lane.decimate.apply(column, &mut context);
-            }
-            columns.retain(|column| !column.is_empty());
+            device.look_and_thin((rules, setup), lag, batch, &mut aside);
         }
-        out.push(Item::Batch(batch));
-        out.extend(derived.into_iter().chain(aside.derived).map(Item::Batch));
-        out.extend(aside.events.into_iter().map(Item::Event));
+        device.due = [device.due, device.derive.due()].into_iter().flatten().min();
+        aside.give_out(std::iter::once(batch).chain(derived), out);
     }
 
-    /// A catalogue announces what will be stored, so it shows the corrected channels.
-    fn catalogue(&mut self, catalogue: &mut Catalogue) {
+    /// A catalogue announces what will be stored, so it shows the corrected channels, and the computed ones.
+    fn catalogue(&mut self, mut catalogue: Catalogue, out: &mut Vec<Item>) {
         self.turn += 1;
-        let Self { rules, devices, turn, .. } = self;
-        let device = Self::device(devices, rules, &catalogue.origin, *turn);
-        for meta in &mut catalogue.channels {
-            *meta = device.lane(rules, meta).calibrate.corrected.clone();
+        let Self { rules, setup, devices, turn, .. } = self;
+        let (now, mut aside) = (Some(catalogue.accepted_at), Aside::default());
+        let Catalogue { origin, channels, .. } = &mut catalogue;
+        let device = Self::device(devices, (rules, setup), origin, *turn, out);
+        let mut outlet = Outlet { origin, now, counts: &setup.counts, ledger: &setup.ledger, aside: &mut aside };
+        for meta in channels.iter_mut() {
+            *meta = device.lane(rules, meta, &mut outlet).calibrate.corrected.clone();
         }
+        device.derive.catalogue(channels, &setup.counts);
+        for index in 0..channels.len() {
+            let mean = device.lane_of(rules, &channels[index].clone(), &mut outlet).decimate.mean().cloned();
+            channels.extend(mean);
+        }
+        aside.give_out(std::iter::empty(), out);
+        out.push(Item::Catalogue(catalogue));
     }
 }
 
 impl<'a> Context<'a> {
-    fn of(
+    pub(super) fn of(
         batch: &'a mut Batch,
         setup: &'a Setup,
         lag: std::time::Duration,
@@ -242,18 +255,23 @@ impl Stage for Preprocess {
     }
 
     fn process(&mut self, item: Item, out: &mut Vec<Item>) {
-        self.exchange();
+        self.exchange(out);
         match item {
             Item::Batch(batch) => self.batch(batch, out),
-            Item::Catalogue(mut catalogue) => {
-                self.catalogue(&mut catalogue);
-                out.push(Item::Catalogue(catalogue));
-            }
+            Item::Catalogue(catalogue) => self.catalogue(catalogue, out),
             Item::Event(_) | Item::Malformed(_) => out.push(item),
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        None
+        self.devices.values().filter_map(|device| device.due).min()
+    }
+
+    fn on_deadline(&mut self, now: Instant, out: &mut Vec<Item>) {
+        self.release(Some(now), out);
+    }
+
+    fn finish(&mut self, out: &mut Vec<Item>) {
+        self.release(None, out);
     }
 }
