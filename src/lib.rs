@@ -29,7 +29,7 @@
 //! The parts; none imports another:
 //! - [`source`]: a transport turned into raw messages, reconnecting for ever;
 //! - [`decode`]: bytes to samples, one file per format;
-//! - [`preprocess`]: calibrate, validate;
+//! - [`preprocess`]: calibrate, validate, derive, decimate;
 //! - [`chunk`]: samples to chunk rows and back;
 //! - [`store`]: one trait; Cassandra and SQLite;
 //! - [`spill`]: the disk queue; knows nothing of stores.

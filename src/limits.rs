@@ -4,7 +4,7 @@
 //! Memory, by the sum of the queues (the resident aim is 100 MiB at the `wide` tier):
 //! `RAW 8 + ITEMS 2 × 8 + FLUSHES 8 + UNSTORED 24 + BACKLOG 12 + QUARANTINE 4 = 72 MiB` at worst, with every
 //! queue full; `HELD 16` more while devices have not described themselves, `DEDUP 16` at the `f1` tier and above
-//! (6 at `wide`), and what a broker may send ahead.
+//! (6 at `wide`), `DERIVE 16` where channels are computed, and what a broker may send ahead.
 
 use std::time::Duration;
 
@@ -41,6 +41,39 @@ pub const TABLE_POINTS_MAX: usize = 4_096;
 pub const PERIOD_INTERVALS: usize = 15;
 /// Samples in a row that are no newer than the newest one, until validate takes that one's time for a mistake.
 pub const VALIDATE_ASTRAY_MAX: u32 = 1_024;
+
+/// Bytes of an expression of `[[preprocess.derive]]`: a page of the longest names.
+pub const EXPRESSION_BYTES_MAX: usize = 4_096;
+/// How deep its parentheses, functions, signs and powers may be nested: people lose count before 10.
+pub const EXPRESSION_NESTING_MAX: usize = 32;
+/// Channels that one expression may name: four wheels × four quantities.
+pub const EXPRESSION_INPUTS_MAX: usize = 16;
+
+/// How old an input of a derived channel may be allowed to be: a stint.
+pub const DERIVE_MAX_AGE_MAX: Duration = Duration::from_secs(3_600);
+/// How long a derived sample may be allowed to wait for its inputs; its frame is not acknowledged meanwhile.
+pub const DERIVE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Samples remembered of one input, and samples of one entry that wait: 3,667 Hz (`f1`) × 4 s.
+pub const DERIVE_SAMPLES_MAX: usize = 16_384;
+/// Of these, of an input of a device that has not sent the channel whose times count: 0.3 s of `f1`.
+pub const DERIVE_UNASKED_SAMPLES_MAX: usize = 1_024;
+/// Bytes that derive holds over all devices: 48 inputs as long as they may be, or 700 of 1 s at 1 kHz.
+pub const DERIVE_HELD_BYTES_MAX: usize = 16 * MIB;
+/// Samples that remain of an input where that is exceeded.
+pub const DERIVE_CUT_SAMPLES: usize = 64;
+const _: () = assert!(DERIVE_CUT_SAMPLES < DERIVE_UNASKED_SAMPLES_MAX);
+const _: () = assert!(DERIVE_UNASKED_SAMPLES_MAX < DERIVE_SAMPLES_MAX);
+
+/// Of so many samples one may be kept: 20 kHz thinned to one a minute.
+pub const DECIMATE_EVERY_MAX: u32 = 1_200_000;
+/// Windows of device time that a channel is thinned by: at least a few samples of `f1`, and at most what may
+/// be held back, unacknowledged. A channel holds four samples and a receipt, about 1 KiB: 4 MiB for a device
+/// with as many channels as it may have.
+pub const DECIMATE_WINDOW_MIN: Duration = Duration::from_millis(1);
+/// See [`DECIMATE_WINDOW_MIN`].
+pub const DECIMATE_WINDOW_MAX: Duration = Duration::from_secs(10);
+/// How much longer than its window a window waits for the sample that ends it: the way of a burst.
+pub const DECIMATE_WAIT: Duration = Duration::from_millis(200);
 
 /// Raw messages between a source and decode: 2,444 frames/s (`f1`) × 0.4 s.
 pub const RAW_ITEMS_MAX: usize = 1_024;

@@ -5,16 +5,17 @@
 //! precede. Copies of a sample have the same UTC (see `mapping`), so they always meet in one block.
 //!
 //! In a block samples are ordered by (UTC, device, channel, boot, device time), and blocks follow each
-//! other in time. Equal identity and value: one sample, flags or-ed. Equal identity and another value: all
-//! are kept, each with [`Quality::CONFLICT`].
+//! other in time. Equal identity and value: one sample, flags or-ed. Equal identity and another value: of a
+//! device's channel all are kept, each with [`Quality::CONFLICT`]; of a derived one the latest is, see `latest`.
 //!
-//! Deliberately absent: I/O, and "derived keeps the latest", as no derived channel exists yet.
+//! Deliberately absent: I/O.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::latest::{Latest, WriterId};
 use super::mapping::{BootClock, Clocks};
 use crate::chunk::codec::{self, Decoded};
 use crate::limits::{READ_BLOCK_SAMPLES, READ_FAULTS_LISTED_MAX};
@@ -48,6 +49,8 @@ pub struct Series {
     pub boot: i64,
     /// The channel.
     pub channel: Name,
+    /// Whether it was computed.
+    pub derived: bool,
     units: Units,
     clock: Arc<BootClock>,
 }
@@ -90,6 +93,8 @@ pub struct ReadCounts {
     pub duplicates: u64,
     /// Samples flagged because another value exists for their identity.
     pub conflicts: u64,
+    /// Derived samples that were dropped because a later value for their identity was kept.
+    pub superseded: u64,
     /// Rows whose data could not be read.
     pub damaged: u64,
     /// Samples that came after their place in the order: their row was placed by a mapping that `clocks`
@@ -103,6 +108,7 @@ pub struct ReadCounts {
 struct Held {
     earliest_us: i64,
     series: u32,
+    writer: WriterId,
     d0: i64,
     t0: i64,
     seq: i64,
@@ -142,6 +148,7 @@ pub(super) struct Merge {
     held: BinaryHeap<Held>,
     /// Decoded, not yet final.
     open: Vec<ReadSample>,
+    latest: Latest,
     handed_out_until: i64,
     block_samples: usize,
     key: String,
@@ -170,6 +177,7 @@ impl Merge {
             ranks: Vec::new(),
             held: BinaryHeap::new(),
             open: Vec::new(),
+            latest: Latest::new(channels),
             handed_out_until: i64::MIN,
             block_samples: READ_BLOCK_SAMPLES,
             key: String::new(),
@@ -193,8 +201,9 @@ impl Merge {
         if self.to_us.is_some_and(|to| earliest_us >= to) {
             return;
         }
+        let writer = self.latest.writer(&row, earliest_us);
         let ChunkRow { d0, t0, seq, n, codec, data, .. } = row;
-        self.held.push(Held { earliest_us, series, d0, t0, seq, n, codec, data });
+        self.held.push(Held { earliest_us, series, writer, d0, t0, seq, n, codec, data });
     }
 
     fn intern(&mut self, row: &ChunkRow) -> u32 {
@@ -208,9 +217,10 @@ impl Merge {
         let clock = self.clocks.boot(&device, row.boot, row.d0, row.t0);
         let key = (device, channel);
         let units = self.units.get(&key).cloned().unwrap_or_else(|| Arc::new([(i64::MIN, "".into())]));
+        let derived = self.latest.is_derived(&key);
         let (device, channel) = key;
         let index = u32::try_from(self.series.len()).expect("far fewer than 2^32 channels fit into memory");
-        Arc::make_mut(&mut self.series).push(Series { device, boot: row.boot, channel, units, clock });
+        Arc::make_mut(&mut self.series).push(Series { device, boot: row.boot, channel, derived, units, clock });
         self.index.insert(self.key.clone(), index);
         index
     }
@@ -249,7 +259,7 @@ impl Merge {
 
     fn decode(&mut self, held: &Held) {
         match codec::decode(held.d0, &held.data, held.codec, held.n) {
-            Ok(decoded) => self.open_samples(held.series, &decoded),
+            Ok(decoded) => self.open_samples(held, &decoded),
             Err(error) => {
                 let Series { device, boot, channel, .. } = &self.series[held.series as usize];
                 let fault = format!(
@@ -264,8 +274,10 @@ impl Merge {
         }
     }
 
-    fn open_samples(&mut self, series: u32, decoded: &Decoded) {
-        let clock = Arc::clone(&self.series[series as usize].clock);
+    fn open_samples(&mut self, held: &Held, decoded: &Decoded) {
+        let series = held.series;
+        let Series { clock, derived, .. } = &self.series[series as usize];
+        let (clock, derived) = (Arc::clone(clock), *derived);
         let qualities = decoded.flags.iter(decoded.times.len());
         let mut late = 0;
         for (index, (&d_us, quality)) in decoded.times.iter().zip(qualities).enumerate() {
@@ -275,6 +287,9 @@ impl Merge {
             }
             late += u64::from(t_us < self.handed_out_until);
             let value = decoded.scaling.physical(decoded.values.raw(index));
+            if derived {
+                self.latest.saw(series, d_us, value, held.writer, held.seq);
+            }
             self.open.push(ReadSample { t_us, d_us, value, series, quality: clock.quality(quality) });
         }
         self.counts.late += late;
@@ -302,7 +317,7 @@ impl Merge {
     /// Equal samples are neighbours here, and so are different values of one identity.
     fn dedup(&mut self, samples: &mut Vec<ReadSample>) {
         let before = samples.len();
-        let mut kept = 0;
+        let (mut kept, mut superseded) = (0, 0);
         // Where the samples of the current identity start among those kept.
         let mut start = 0;
         for index in 0..samples.len() {
@@ -313,6 +328,12 @@ impl Merge {
                     start = kept;
                 } else if last.value.to_bits() == sample.value.to_bits() {
                     last.quality = last.quality.with(sample.quality);
+                    continue;
+                } else if self.series[sample.series as usize].derived {
+                    superseded += 1;
+                    if self.latest.is_latest(sample.series, sample.d_us, sample.value) {
+                        *last = sample;
+                    }
                     continue;
                 }
             }
@@ -325,6 +346,10 @@ impl Merge {
             }
         }
         samples.truncate(kept);
-        self.counts.duplicates += (before - kept) as u64;
+        for sample in samples.iter().filter(|sample| self.series[sample.series as usize].derived) {
+            self.latest.forget(sample.series, sample.d_us);
+        }
+        self.counts.superseded += superseded;
+        self.counts.duplicates += (before - kept) as u64 - superseded;
     }
 }

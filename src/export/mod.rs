@@ -10,6 +10,7 @@
 mod audit;
 mod csv;
 mod jsonl;
+mod latest;
 mod manifest;
 mod mapping;
 mod merge;

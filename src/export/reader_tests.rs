@@ -7,7 +7,7 @@ use super::super::merge::Series;
 use super::super::plan::ChannelFilter;
 use super::super::testing::{Chunk, MemoryStore, channel_row, chunk, clock_row, on_each, write};
 use super::*;
-use crate::row::{ClockRow, Rows};
+use crate::row::{ClockRow, KIND_DERIVED, Rows};
 use crate::sample::Quality;
 
 /// (UTC, device, channel, boot, device time)
@@ -185,6 +185,38 @@ async fn a_store_that_is_away_for_a_moment_is_asked_again_and_one_that_stays_awa
     assert!(matches!(reading.next().await, Err(StoreError::Unavailable { .. })));
 }
 
+/// Makes `rpm` a derived channel.
+async fn declare_derived(store: &dyn Store) {
+    let channels = vec![ChannelRow { kind: KIND_DERIVED.into(), ..channel_row("ecu", "rpm", "1") }];
+    store.write(&Rows { channels, ..Rows::default() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_different_derived_values_the_latest_is_kept_and_none_is_flagged() {
+    on_each(async |store: &dyn Store| {
+        declare_derived(store).await;
+        // Writer 9 started first; 2 took over, computed 20 and 30 again, and 20 once more.
+        let first = Chunk { writer: 9, ..chunk(&[(10, 1.0), (20, 2.0), (30, 3.0)]) };
+        let again = |seq, samples: &[(i64, f64)]| Chunk { writer: 2, seq, ..chunk(samples) };
+        let again = [again(0, &[(20, 1.5), (30, 3.0)]), again(1, &[(20, 2.5), (40, 4.0)])];
+        write(store, &[first.clone(), again[0].clone(), again[1].clone()]).await;
+        assert_eq!(read(store).await, [(10, 1.0, 0), (20, 2.5, 0), (30, 3.0, 0), (40, 4.0, 0)]);
+        let (_, counts) = read_in_blocks(store, &Query::default(), 1).await;
+        assert_eq!((counts.conflicts, counts.superseded, counts.duplicates), (0, 2, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_that_was_a_facts_before_it_was_derived_keeps_both_values() {
+    let store = MemoryStore::default();
+    declare_derived(&store).await;
+    let channels = vec![ChannelRow { since: -5, ..channel_row("ecu", "rpm", "1") }];
+    store.write(&Rows { channels, ..Rows::default() }).await.unwrap();
+    write(&store, &[chunk(&[(10, 1.0)]), Chunk { writer: 2, ..chunk(&[(10, 2.0)]) }]).await;
+    assert_eq!(read(&store).await, [(10, 1.0, 8), (10, 2.0, 8)]);
+}
+
 /// What the reader should see, computed without any cleverness.
 fn model(chunks: &[Chunk], offsets: &BTreeMap<(&str, i64), i64>, from: i64, to: i64) -> Vec<Seen> {
     let mut values: BTreeMap<Identity<'_>, BTreeMap<u64, u16>> = BTreeMap::new();
@@ -243,6 +275,44 @@ fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
 }
 
 proptest! {
+    #[test]
+    fn a_derived_value_is_that_of_the_process_that_started_last_and_its_last_row(
+        made in prop::collection::vec((1u8..4, prop::collection::btree_map(0i64..12, 0i8..3, 1..5)), 0..12),
+        block_samples in 1usize..8,
+    ) {
+        let made = made.into_iter().enumerate().map(|(seq, (writer, samples))| {
+            let samples: Vec<_> = samples.into_iter().map(|(d, value)| (d * 400_000, f64::from(value))).collect();
+            Chunk { writer, seq: seq as i64, ..chunk(&samples) }
+        });
+        let chunks: Vec<Chunk> = made.collect();
+        let first = |writer: u8| {
+            let of = chunks.iter().filter(|chunk| chunk.writer == writer);
+            of.flat_map(|chunk| chunk.samples.iter().map(|s| s.0)).min()
+        };
+        type Age = (Option<i64>, u8, i64);
+        let mut expected: BTreeMap<i64, (Age, f64)> = BTreeMap::new();
+        for chunk in &chunks {
+            let age = (first(chunk.writer), chunk.writer, chunk.seq);
+            for &(d, value, _) in &chunk.samples {
+                let latest = expected.entry(d).or_insert((age, value));
+                if age > latest.0 {
+                    *latest = (age, value);
+                }
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (seen, counts) = runtime.block_on(async {
+            let store = MemoryStore::default();
+            declare_derived(&store).await;
+            write(&store, &chunks).await;
+            read_in_blocks(&store, &Query::default(), block_samples).await
+        });
+        let seen: Vec<(i64, f64)> = seen.into_iter().map(|(t, _, _, _, value, _)| (t, value)).collect();
+        prop_assert_eq!(seen, expected.into_iter().map(|(d, (_, value))| (d, value)).collect::<Vec<_>>());
+        let written: usize = chunks.iter().map(|chunk| chunk.samples.len()).sum();
+        prop_assert_eq!(written as u64, counts.samples + counts.duplicates + counts.superseded);
+    }
+
     #[test]
     fn the_reader_sees_what_a_plain_model_sees(
         chunks in chunks(),

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Rules, anomaly, calibrate, decimate, dedup, validate};
+use super::decimate::MEAN_SUFFIX;
+use super::{Outlet, Rules, anomaly, calibrate, decimate, dedup, validate};
 use crate::limits::CHANNELS_PER_DEVICE_MAX;
 use crate::sample::{ChannelMeta, Name};
 
@@ -47,26 +48,35 @@ impl Lanes {
         self.lanes.len()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.iter()
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
         self.lanes.iter_mut()
     }
 
     /// The lane of a channel as its device describes it.
-    pub(super) fn of(&mut self, rules: &Rules, meta: &Arc<ChannelMeta>) -> &mut Lane {
+    pub(super) fn of(&mut self, rules: &Rules, meta: &Arc<ChannelMeta>, outlet: &mut Outlet<'_>) -> &mut Lane {
         let at = match self.lanes.get(self.next) {
             // Descriptions are shared, so the same one is nearly always the same allocation; JSON makes one each time.
             Some(lane) if Arc::ptr_eq(&lane.given, meta) => self.next,
-            _ => self.find(rules, meta),
+            _ => self.find(rules, meta, outlet),
         };
         self.go_on_from(at)
     }
 
     /// The lane of a channel as it is after calibration, or of a computed one.
-    pub(super) fn of_corrected(&mut self, rules: &Rules, meta: &Arc<ChannelMeta>) -> &mut Lane {
+    pub(super) fn of_corrected(
+        &mut self,
+        rules: &Rules,
+        meta: &Arc<ChannelMeta>,
+        outlet: &mut Outlet<'_>,
+    ) -> &mut Lane {
         let at = match self.lanes.get(self.next) {
             Some(lane) if Arc::ptr_eq(&lane.calibrate.corrected, meta) => self.next,
             // A corrected description is found by its name: the lane is that of the given one.
-            _ => self.by_name.get(&meta.name).copied().unwrap_or_else(|| self.find(rules, meta)),
+            _ => self.by_name.get(&meta.name).copied().unwrap_or_else(|| self.find(rules, meta, outlet)),
         };
         self.go_on_from(at)
     }
@@ -76,21 +86,25 @@ impl Lanes {
         &mut self.lanes[at]
     }
 
-    fn find(&mut self, rules: &Rules, meta: &Arc<ChannelMeta>) -> usize {
+    fn find(&mut self, rules: &Rules, meta: &Arc<ChannelMeta>, outlet: &mut Outlet<'_>) -> usize {
         if let Some(&at) = self.by_name.get(&meta.name) {
             let lane = &mut self.lanes[at];
             if !Arc::ptr_eq(&lane.given, meta) && lane.given != *meta {
+                lane.decimate.release(None, outlet);
                 let dedup = std::mem::take(&mut lane.dedup);
                 *lane = Lane::new(rules, meta, dedup);
+                self.keep_means_apart(meta, outlet);
             }
             return at;
         }
         if self.lanes.len() >= CHANNELS_PER_DEVICE_MAX {
             // Whoever sends ever new names pays for it himself: what was remembered of them is gone.
+            self.lanes.iter_mut().for_each(|lane| lane.decimate.release(None, outlet));
             *self = Self::default();
         }
         self.lanes.push(Lane::new(rules, meta, dedup::Lane::default()));
         self.by_name.insert(meta.name.clone(), self.lanes.len() - 1);
+        self.keep_means_apart(meta, outlet);
         self.lanes.len() - 1
     }
 
@@ -99,6 +113,28 @@ impl Lanes {
         for lane in &mut self.lanes {
             let dedup = std::mem::take(&mut lane.dedup);
             *lane = Lane::new(rules, &lane.given.clone(), dedup);
+        }
+    }
+
+    fn named(&mut self, name: &str) -> Option<&mut Lane> {
+        self.by_name.get(name).map(|&at| &mut self.lanes[at])
+    }
+
+    /// No mean is made under a name that the device sends itself. `meta` is the new one.
+    pub(super) fn keep_means_apart(&mut self, meta: &ChannelMeta, outlet: &mut Outlet<'_>) {
+        if meta.derived {
+            return;
+        }
+        if let Some(of) = meta.name.strip_suffix(MEAN_SUFFIX)
+            && let Some(lane) = self.named(of)
+        {
+            lane.decimate.take_mean(outlet);
+        }
+        let mean = format!("{}{MEAN_SUFFIX}", meta.name);
+        if self.named(&mean).is_some_and(|lane| !lane.given.derived)
+            && let Some(lane) = self.named(&meta.name)
+        {
+            lane.decimate.take_mean(outlet);
         }
     }
 }

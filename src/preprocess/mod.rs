@@ -25,6 +25,7 @@ mod decimate;
 mod dedup;
 mod derive;
 mod lanes;
+mod release;
 mod stage;
 mod units;
 mod validate;
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{Batch, Event};
-use crate::ledger::{Fate, Ledger, Policy, SourceId};
+use crate::ledger::{Fate, Ledger, Policy, SourceId, Tally};
 use crate::limits::RULES_PER_STEP_MAX;
 use crate::receipt::{Custody, Receipt};
 use crate::sample::{Column, Origin, UnixMicros};
@@ -43,7 +44,7 @@ use crate::sample::{Column, Origin, UnixMicros};
 pub use anomaly::Config as Anomaly;
 pub use calibrate::{Config as Calibrate, Outside};
 pub use counts::{Deed, Rule, StepCounts};
-pub use decimate::Config as Decimate;
+pub use decimate::{Config as Decimate, Keep, Priority, Thresholds, When};
 pub use dedup::Config as Dedup;
 pub use derive::Config as Derive;
 pub use stage::{Preprocess, Setup, Swap};
@@ -65,6 +66,8 @@ pub struct Config {
     pub anomaly: Vec<Anomaly>,
     /// `[[preprocess.decimate]]`: the first that matches a channel applies.
     pub decimate: Vec<Decimate>,
+    /// `[preprocess.lag]`: when the uplink lags.
+    pub lag: Thresholds,
 }
 
 impl Config {
@@ -78,8 +81,11 @@ impl Config {
         list_faults("calibrate", &self.calibrate, Calibrate::faults, &mut faults);
         list_faults("validate", &self.validate, Validate::faults, &mut faults);
         list_faults("derive", &self.derive, Derive::faults, &mut faults);
+        let between = derive::faults_between(&self.derive).into_iter();
+        faults.extend(between.map(|(index, key, what)| (format!("preprocess.derive[{index}].{key}"), what)));
         list_faults("anomaly", &self.anomaly, Anomaly::faults, &mut faults);
         list_faults("decimate", &self.decimate, Decimate::faults, &mut faults);
+        faults.extend(self.lag.faults().into_iter().map(|(key, what)| (format!("preprocess.lag.{key}"), what)));
         faults
     }
 }
@@ -150,7 +156,7 @@ pub enum Reason {
     OutsideTable,
     /// Validate: outside the declared range.
     OutOfRange,
-    /// Validate: not a number, or infinite.
+    /// Validate, derive: not a number, or infinite.
     NotFinite,
     /// Validate: changed faster than declared possible.
     RateOfChange,
@@ -166,6 +172,34 @@ pub enum Reason {
     TimeAhead,
     /// Validate: too far behind the gateway's clock.
     TimeBehind,
+    /// Derive: computed.
+    Computed,
+    /// Derive: computed when the wait was over, though an input could still have come.
+    WaitOver,
+    /// Derive: computed early, as too much was held.
+    HeldTooMuch,
+    /// Derive: computed from an input that has a flag.
+    DoubtfulInput,
+    /// Derive: not computed, an input has no sample so early.
+    MissingInput,
+    /// Derive: not computed, an input is too old.
+    StaleInput,
+    /// Derive: not computed, as the time is not after the one before.
+    Late,
+    /// Derive: not computed, as the device sends a channel of this name.
+    NameTaken,
+    /// Decimate: not an n-th.
+    Every,
+    /// Decimate: nothing that is kept of its window.
+    Window,
+    /// Decimate: within the band around the last one kept.
+    Deadband,
+    /// Decimate: a mean, made of a window.
+    Mean,
+    /// Decimate: thinning began, as the uplink lags.
+    LagBegan,
+    /// Decimate: thinning ended.
+    LagEnded,
 }
 
 impl Reason {
@@ -187,6 +221,20 @@ impl Reason {
             Self::TimeBackwards => "time_backwards",
             Self::TimeAhead => "time_ahead",
             Self::TimeBehind => "time_behind",
+            Self::Computed => "computed",
+            Self::WaitOver => "wait_over",
+            Self::HeldTooMuch => "held_too_much",
+            Self::DoubtfulInput => "doubtful_input",
+            Self::MissingInput => "missing_input",
+            Self::StaleInput => "stale_input",
+            Self::Late => "late",
+            Self::NameTaken => "name_taken",
+            Self::Every => "every",
+            Self::Window => "window",
+            Self::Deadband => "deadband",
+            Self::Mean => "mean",
+            Self::LagBegan => "lag_began",
+            Self::LagEnded => "lag_ended",
         }
     }
 }
@@ -209,7 +257,7 @@ impl Rules {
             validate: validate::Rules::new(&config.validate),
             derive: derive::Rules::new(&config.derive),
             anomaly: anomaly::Rules::new(&config.anomaly),
-            decimate: decimate::Rules::new(&config.decimate),
+            decimate: decimate::Rules::new(&config.decimate, &config.lag),
         }
     }
 }
@@ -219,7 +267,6 @@ impl Rules {
 pub type Lag = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// What a step is handed beside the column.
-#[expect(dead_code, reason = "for steps to come")]
 struct Context<'a> {
     /// Whose samples these are.
     origin: &'a Arc<Origin>,
@@ -241,13 +288,83 @@ struct Context<'a> {
 /// What comes out of the steps beside the batch that went in.
 #[derive(Default)]
 struct Aside {
+    /// Samples that a step held back and that go before the batch.
+    earlier: Vec<Batch>,
     /// Computed channels; those of `derive` are still to be looked at by the steps behind it.
     derived: Vec<Batch>,
     /// What is worth telling a person.
     events: Vec<Event>,
 }
 
+/// Where steps give out what they held; there also when no batch is.
+struct Outlet<'a> {
+    /// Whose samples these are.
+    origin: &'a Arc<Origin>,
+    /// The moment that called for it, if it is known. What waited by a rule is on its way from then on, or it
+    /// would be older than D when it comes to delivery.
+    now: Option<Instant>,
+    counts: &'a StepCounts,
+    ledger: &'a Arc<Ledger>,
+    aside: &'a mut Aside,
+}
+
+/// The frame that held samples came with.
+struct From {
+    /// A share of its receipt.
+    receipt: Receipt,
+    accepted_at: Instant,
+    received: UnixMicros,
+}
+
+impl From {
+    /// The same frame, with a further share of its receipt.
+    fn share(&self) -> Self {
+        Self { receipt: self.receipt.clone(), ..*self }
+    }
+}
+
+impl Outlet<'_> {
+    /// Gives out a computed column. `from` is the oldest frame that is needed to compute it anew, so that a
+    /// crash before it is durable brings that frame and, as brokers send in order, those behind it again.
+    fn derive(&mut self, column: Column, from: From) {
+        if column.is_empty() {
+            return from.receipt.settle();
+        }
+        let tally = self.ledger.receive(SourceId::DERIVED, column.len() as u64);
+        let batch = self.batch(column, from, tally);
+        self.aside.derived.push(batch);
+    }
+
+    /// Gives out samples of an earlier frame that were held back.
+    fn give(&mut self, column: Column, from: From, tally: Tally) {
+        let batch = self.batch(column, from, tally);
+        self.aside.earlier.push(batch);
+    }
+
+    fn batch(&self, column: Column, from: From, tally: Tally) -> Batch {
+        let From { receipt, accepted_at, received } = from;
+        Batch {
+            origin: self.origin.clone(),
+            columns: vec![column],
+            accepted_at: self.now.map_or(accepted_at, |now| now.max(accepted_at)),
+            received,
+            custody: Custody { receipt, tally },
+        }
+    }
+}
+
 impl Context<'_> {
+    /// Where what was held goes, called for by this batch.
+    fn outlet(&mut self) -> Outlet<'_> {
+        let now = Some(self.accepted_at);
+        Outlet { origin: self.origin, now, counts: self.counts, ledger: self.ledger, aside: self.aside }
+    }
+
+    /// The batch's frame, with a share of its receipt.
+    fn frame(&self) -> From {
+        From { receipt: self.custody.receipt.clone(), accepted_at: self.accepted_at, received: self.received }
+    }
+
     /// Settles `samples` of the batch as dropped by `policy`.
     fn drop(&mut self, policy: Policy, samples: u64) {
         self.settle(Fate::Dropped(policy), samples);
@@ -259,26 +376,11 @@ impl Context<'_> {
             self.custody.tally.split(samples).settle(fate);
         }
     }
-
-    /// Gives out a computed column of this batch's device. `receipt` is a share of the newest frame that it was
-    /// computed from, so that a crash before it is durable brings that frame again.
-    #[expect(dead_code, reason = "for steps to come")]
-    fn derive(&mut self, column: Column, receipt: Receipt) {
-        if column.is_empty() {
-            return receipt.settle();
-        }
-        let tally = self.ledger.receive(SourceId::DERIVED, column.len() as u64);
-        self.aside.derived.push(Batch {
-            origin: self.origin.clone(),
-            columns: vec![column],
-            accepted_at: self.accepted_at,
-            received: self.received,
-            custody: Custody { receipt, tally },
-        });
-    }
 }
 
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::lanes::Lanes;
-use super::{Aside, Config, Context, Lag, Reason, Rules, StepCounts, StepName, dedup, derive};
+use super::{Aside, Config, Context, Lag, Outlet, Reason, Rules, StepCounts, StepName, dedup, derive};
 use crate::item::{Batch, Catalogue, Item};
 use crate::ledger::Ledger;
 use crate::limits::{DEDUP_BYTES_MAX, DEVICES_MAX};
@@ -74,26 +74,29 @@ impl Swap {
 }
 
 /// One device and boot.
-struct Device {
-    lanes: Lanes,
+pub(super) struct Device {
+    pub(super) lanes: Lanes,
     dedup: dedup::Device,
-    derive: derive::Device,
+    pub(super) derive: derive::Device,
+    /// When something that it holds has waited long enough; never too late.
+    pub(super) due: Option<Instant>,
     /// For finding the one that was heard longest ago.
     heard: u64,
 }
 
 impl Device {
-    fn new(rules: &Rules) -> Self {
-        Self { lanes: Lanes::default(), dedup: dedup::Device::default(), derive: rules.derive.device(), heard: 0 }
+    fn new(rules: &Rules, origin: &Origin) -> Self {
+        let (lanes, dedup) = (Lanes::default(), dedup::Device::default());
+        Self { lanes, dedup, derive: rules.derive.device(origin), due: None, heard: 0 }
     }
 }
 
 /// The stage.
 pub struct Preprocess {
-    rules: Rules,
-    setup: Setup,
+    pub(super) rules: Rules,
+    pub(super) setup: Setup,
     swap: Swap,
-    devices: HashMap<Arc<Origin>, Device>,
+    pub(super) devices: HashMap<Arc<Origin>, Device>,
     turn: u64,
 }
 
@@ -109,11 +112,14 @@ impl Preprocess {
         self.devices.values().map(|device| device.lanes.len()).sum()
     }
 
-    fn exchange(&mut self) {
+    fn exchange(&mut self, out: &mut Vec<Item>) {
         if let Some(rules) = self.swap.take() {
-            for device in self.devices.values_mut() {
-                device.derive = rules.derive.device();
+            rules.decimate.continues(&self.rules.decimate);
+            self.release(None, out);
+            for (origin, device) in &mut self.devices {
+                device.derive = rules.derive.device(origin);
                 device.lanes.renew(&rules);
+                device.keep_all_means_apart(origin, &self.setup);
             }
             self.rules = rules;
         }
@@ -121,18 +127,20 @@ impl Preprocess {
 
     fn device<'d>(
         devices: &'d mut HashMap<Arc<Origin>, Device>,
-        rules: &Rules,
+        (rules, setup): (&Rules, &Setup),
         origin: &Arc<Origin>,
         turn: u64,
+        out: &mut Vec<Item>,
     ) -> &'d mut Device {
         if !devices.contains_key(origin) {
             if devices.len() >= DEVICES_MAX
                 && let Some(oldest) =
                     devices.iter().min_by_key(|(_, device)| device.heard).map(|(origin, _)| origin.clone())
             {
-                devices.remove(&oldest);
+                let forgotten = devices.remove(&oldest);
+                forgotten.into_iter().for_each(|mut device| device.release(&oldest, (rules, setup), None, out));
             }
-            devices.insert(origin.clone(), Device::new(rules));
+            devices.insert(origin.clone(), Device::new(rules, origin));
         }
         let device = devices.get_mut(origin).expect("inserted above if it was absent");
         device.heard = turn;
@@ -142,13 +150,13 @@ impl Preprocess {
     fn batch(&mut self, mut batch: Batch, out: &mut Vec<Item>) {
         self.turn += 1;
         let Self { rules, setup, devices, turn, .. } = self;
-        let device = Self::device(devices, rules, &batch.origin, *turn);
+        let device = Self::device(devices, (rules, setup), &batch.origin, *turn, out);
         let (mut aside, lag) = (Aside::default(), (setup.lag)());
         device.dedup.begin(&rules.dedup, &mut batch.custody);
         {
             let (columns, mut context) = Context::of(&mut batch, setup, lag, &mut aside);
             for column in columns.iter_mut() {
-                let lane = device.lanes.of(rules, &column.channel);
+                let lane = device.lanes.of(rules, &column.channel, &mut context.outlet());
                 lane.dedup.apply(column, &rules.dedup, &mut device.dedup, &mut context);
                 if column.is_empty() {
                     continue;
@@ -161,22 +169,16 @@ impl Preprocess {
         }
         let mut derived = std::mem::take(&mut aside.derived);
         for batch in std::iter::once(&mut batch).chain(&mut derived) {
-            let (columns, mut context) = Context::of(batch, setup, lag, &mut aside);
-            for column in columns.iter_mut() {
-                let lane = device.lanes.of_corrected(rules, &column.channel);
-                lane.anomaly.apply(column, &mut context);
-                lane.decimate.apply(column, &mut context);
-            }
-            columns.retain(|column| !column.is_empty());
+            device.look_and_thin((rules, setup), lag, batch, &mut aside);
         }
+        device.due = [device.due, device.derive.due()].into_iter().flatten().min();
         if batch.columns.is_empty() {
-            // Nothing is left that could settle it: all of it is counted, and duplicates have a share elsewhere.
+            // Nothing is left that could settle it: all of it is counted or held, with shares of their own.
             batch.custody.receipt.settle();
+            aside.give_out(derived, out);
         } else {
-            out.push(Item::Batch(batch));
+            aside.give_out(std::iter::once(batch).chain(derived), out);
         }
-        out.extend(derived.into_iter().chain(aside.derived).map(Item::Batch));
-        out.extend(aside.events.into_iter().map(Item::Event));
         self.keep_within_memory();
     }
 
@@ -190,19 +192,29 @@ impl Preprocess {
         }
     }
 
-    /// A catalogue announces what will be stored, so it shows the corrected channels.
-    fn catalogue(&mut self, catalogue: &mut Catalogue) {
+    /// A catalogue announces what will be stored, so it shows the corrected channels, and the computed ones.
+    fn catalogue(&mut self, mut catalogue: Catalogue, out: &mut Vec<Item>) {
         self.turn += 1;
-        let Self { rules, devices, turn, .. } = self;
-        let device = Self::device(devices, rules, &catalogue.origin, *turn);
-        for meta in &mut catalogue.channels {
-            *meta = device.lanes.of(rules, meta).calibrate.corrected.clone();
+        let Self { rules, setup, devices, turn, .. } = self;
+        let (now, mut aside) = (Some(catalogue.accepted_at), Aside::default());
+        let Catalogue { origin, channels, .. } = &mut catalogue;
+        let device = Self::device(devices, (rules, setup), origin, *turn, out);
+        let mut outlet = Outlet { origin, now, counts: &setup.counts, ledger: &setup.ledger, aside: &mut aside };
+        for meta in channels.iter_mut() {
+            *meta = device.lanes.of(rules, meta, &mut outlet).calibrate.corrected.clone();
         }
+        device.derive.catalogue(channels, &setup.counts);
+        for index in 0..channels.len() {
+            let mean = device.lanes.of_corrected(rules, &channels[index].clone(), &mut outlet).decimate.mean().cloned();
+            channels.extend(mean);
+        }
+        aside.give_out(std::iter::empty(), out);
+        out.push(Item::Catalogue(catalogue));
     }
 }
 
 impl<'a> Context<'a> {
-    fn of(
+    pub(super) fn of(
         batch: &'a mut Batch,
         setup: &'a Setup,
         lag: std::time::Duration,
@@ -224,18 +236,23 @@ impl Stage for Preprocess {
     }
 
     fn process(&mut self, item: Item, out: &mut Vec<Item>) {
-        self.exchange();
+        self.exchange(out);
         match item {
             Item::Batch(batch) => self.batch(batch, out),
-            Item::Catalogue(mut catalogue) => {
-                self.catalogue(&mut catalogue);
-                out.push(Item::Catalogue(catalogue));
-            }
+            Item::Catalogue(catalogue) => self.catalogue(catalogue, out),
             Item::Event(_) | Item::Malformed(_) => out.push(item),
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        None
+        self.devices.values().filter_map(|device| device.due).min()
+    }
+
+    fn on_deadline(&mut self, now: Instant, out: &mut Vec<Item>) {
+        self.release(Some(now), out);
+    }
+
+    fn finish(&mut self, out: &mut Vec<Item>) {
+        self.release(None, out);
     }
 }

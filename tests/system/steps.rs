@@ -117,7 +117,11 @@ fn facts_stay_facts_beside_what_is_derived_thinned_and_flagged_while_the_uplink_
     assert_eq!(whole.unlisted, found.len() as u64, "what is derived is no fact, so in no manifest");
     assert_eq!(number(&drained, "/ledger/derived/received"), found.len() as u64);
     assert!(!expected.is_empty() && driven.len() - expected.len() < 10, "{} of {}", expected.len(), driven.len());
-    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "a sample at each time, no other");
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        expected.keys().collect::<Vec<_>>(),
+        "a sample at each time, no other"
+    );
     for (t, value) in &expected {
         assert!(found[t].to_bits() == value.to_bits(), "at {t}: {} in the store, {value} computed here", found[t]);
     }
