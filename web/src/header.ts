@@ -1,8 +1,9 @@
-// The head of the page: whose data this is, and the four states that decide whether to trust it.
+// The head of the page: whose data this is, and the states that decide whether to trust it.
 
 import type { Status } from "./api";
 import { byId, setAttr, setHidden, setText } from "./dom";
 import { span, timeOfDay } from "./format";
+import { verdictOf } from "./pipeline";
 import { sourceState } from "./sources";
 import type { Link } from "./stream";
 import { spillTone, storeTone, type Tone } from "./way";
@@ -25,6 +26,8 @@ export class Header {
     chip("agent-chip", status.state, status.state === "running" ? "ok" : "warn");
     chip("store-chip", status.store.state, storeTone(status.store.state));
     chip("spill-chip", status.spill.state, spillTone(status.spill.state));
+    const flow = status.pipeline === undefined ? { chip: "–", tone: "idle" as const } : verdictOf(status.pipeline);
+    chip("pipeline-chip", flow.chip, flow.tone);
     const states = status.sources.map(sourceState);
     const good = states.filter((s) => s.tone === "ok").length;
     const worst = states.some((s) => s.tone === "bad") ? "bad" : states.some((s) => s.tone !== "ok") ? "warn" : "ok";

@@ -6,7 +6,7 @@ import { Charts } from "./charts";
 import { byId, setText } from "./dom";
 import { Header } from "./header";
 import { LedgerPanel } from "./ledger";
-import { QueuesPanel } from "./queues";
+import { PipelinePanel } from "./pipeline";
 import { RateMeter } from "./rates";
 import { Selection } from "./selection";
 import { SourcesPanel } from "./sources";
@@ -31,7 +31,7 @@ function start(): void {
   const clock = new AgentClock();
   const header = new Header(say);
   const ledger = new LedgerPanel(say);
-  const queues = new QueuesPanel();
+  const pipeline = new PipelinePanel(say);
   const way = new WayPanels();
   const sources = new SourcesPanel();
   const rates = new RateMeter();
@@ -65,7 +65,7 @@ function start(): void {
       const flow = rates.see(status);
       header.render(status);
       ledger.render(status.ledger);
-      queues.render(status.queues);
+      pipeline.render(status, flow);
       way.render(status, flow);
       sources.render(status.sources);
       if (status.channels !== known) void values.refresh();

@@ -160,9 +160,70 @@ test("spilling shows in the header, the spill, the queue and the store", { skip 
     assert.equal(await textOf(page, "#deliver-state"), "spilling");
     assert.match(await textOf(page, "#spill-facts"), /of 2\.00 GiB.*samples.*\+\d/);
     assert.match(await textOf(page, "#store-detail"), /no answer/);
-    const meter = page.locator('#queues [aria-label="Queue deliver"]');
+    const meter = page.locator('#pipeline [aria-label="Queue chunk"]');
     assert.equal(await meter.getAttribute("aria-valuenow"), "84");
     assert.equal(await meter.getAttribute("data-tone"), "warn");
+  }));
+
+test("the pipeline stands in the data's order, and says calmly that nothing limits", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page);
+    await page.waitForFunction(() => /\d \/s/.test(document.querySelector("#pipeline .taken").textContent));
+    const rows = await page.locator("#pipeline > li").evaluateAll((all) => all.map((n) => n.querySelector(".label")?.textContent ?? n.querySelector(".who-is").firstChild.textContent));
+    assert.deepEqual(rows, ["sources", "queue raw", "decode", "queue decode", "preprocess", "queue preprocess", "chunk", "queue chunk", "delivery"]);
+    assert.equal(await textOf(page, "#pipeline-verdict"), "nothing limits: all stages wait for data");
+    assert.equal(await textOf(page, "#pipeline-chip"), "flows");
+    assert.equal(await page.locator("#pipeline .tag:visible").count(), 0);
+    assert.match(await textOf(page, "#pipeline .stage .time"), /^busy \d %.*starved 9\d %$/);
+    assert.match(await textOf(page, "#pipeline .stage .flow"), /p50 0\.05 ms · p99 0\.40 ms/);
+  }));
+
+test("the stage that limits is marked, with what it fails on and the queue in front of it", { skip }, () =>
+  withPage({ mock: { mode: "limited" } }, async (page) => {
+    await untilLive(page);
+    await page.waitForSelector("#pipeline .limits");
+    assert.match(await textOf(page, "#pipeline-verdict"), /^stage "preprocess" limits: .*97 % of the time/);
+    assert.equal(await textOf(page, "#pipeline-chip"), "limited");
+    const stage = page.locator("#pipeline .limits");
+    assert.equal(await stage.count(), 1);
+    assert.equal(await stage.locator(".label").textContent(), "preprocess");
+    assert.ok(await stage.locator(".tag").isVisible());
+    assert.equal(await stage.locator(".faults").textContent(), "2 failed · 2 skipped");
+    assert.match(await stage.locator(".time").textContent(), /busy 97 % · pool wait 1 % · starved 2 %/);
+    const widths = await stage.locator(".share").evaluateAll((all) => all.map((n) => n.style.width));
+    assert.deepEqual(widths, ["97%", "1%", "0%"]);
+    assert.match(await page.locator("#pipeline .queue", { hasText: "queue decode" }).textContent(), /512 of 512.*full 97 % of the time.*writer blocked/);
+  }));
+
+test("a stage that stands still is an alarm, said once, and over when it goes on", { skip }, () =>
+  withPage({}, async (page, mock) => {
+    await untilLive(page);
+    await page.waitForSelector("#pipeline .stage");
+    mock.set({ mode: "stuck" });
+    await page.waitForFunction(() => document.querySelector("#said").textContent === "stage preprocess stands still");
+    assert.equal(await page.locator("#pipeline-chip").locator("..").getAttribute("data-tone"), "bad");
+    assert.match(await textOf(page, "#pipeline-verdict"), /^stage "preprocess" has stood still for \d/);
+    assert.match(await textOf(page, "#pipeline .still .time"), /stands still for \d/);
+    mock.set({ mode: "normal" });
+    await page.waitForFunction(() => document.querySelector("#said").textContent === "stage preprocess goes on");
+    assert.equal(await page.locator("#pipeline .still").count(), 0);
+  }));
+
+test("where delivery limits, the end of the way is marked", { skip }, () =>
+  withPage({ mock: { mode: "spilling" } }, async (page) => {
+    await untilLive(page);
+    await page.waitForSelector("#pipeline .end");
+    assert.ok(await page.locator("#pipeline .end").last().locator(".tag").isVisible());
+    assert.equal(await textOf(page, "#pipeline-state"), "delivery limits");
+  }));
+
+test("an older agent's page shows its queues, and that nothing is known of its stages", { skip }, () =>
+  withPage({ mock: { mode: "old" } }, async (page) => {
+    await untilLive(page, 4);
+    await page.waitForSelector("#pipeline .queue");
+    assert.equal(await page.locator("#pipeline .queue").count(), 4);
+    assert.match(await textOf(page, "#pipeline-verdict"), /does not say/);
+    assert.equal(await textOf(page, "#pipeline-chip"), "–");
   }));
 
 test("a source that is down says why, and a device's losses are counted", { skip }, () =>

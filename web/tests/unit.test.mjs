@@ -22,6 +22,8 @@ const { Bins, join } = await load("bins");
 const { nextRange, tickDecimals } = await load("scale");
 const { read, write, firstChoice } = await load("selection");
 const { staleAfter_s } = await load("values");
+const { Meter } = await load("rates");
+const { inOrder, verdictOf } = await load("pipeline");
 
 test("numbers keep their decimals, group thousands and never show a negative zero", () => {
   const cases = [
@@ -132,4 +134,35 @@ test("stale is two seconds, or three periods of a slow channel", () => {
   assert.equal(staleAfter_s(50), 2);
   assert.equal(staleAfter_s(0.2), 15);
   assert.equal(staleAfter_s(null), 2);
+});
+
+test("counters become rates: a new one began at 0, another run of the agent begins anew", () => {
+  const meter = new Meter();
+  assert.equal(meter.see(10, { a: 100 }), null);
+  assert.deepEqual(meter.see(12, { a: 300, b: 8 }), { a: 100, b: 4 });
+  assert.deepEqual(meter.see(20, { a: 300, b: 8 }), { a: 0, b: 0 }, "what is older than the window is forgotten");
+  assert.equal(meter.see(1, { a: 5 }), null);
+  assert.deepEqual(meter.see(2, { a: 7 }), { a: 2 });
+});
+
+test("queues stand behind the input or the stage that fills them", () => {
+  const order = (stages, queues) =>
+    inOrder(stages.map((name) => ({ name })), queues.map((name) => ({ name }))).map((r) => r.stage?.name ?? r.queue?.name ?? r.kind).join(" ");
+  assert.equal(order(["A", "B"], ["in", "A", "B"]), "source in A A B B outlet");
+  assert.equal(order([], ["raw", "x"]), "source raw x outlet", "an older agent names no stage");
+  assert.equal(order(["A", "B"], ["i1", "i2", "A", "side"]), "source i1 i2 A A side B outlet");
+});
+
+test("a verdict is calm where data is waited for, a warning where something limits, an alarm where a stage stands still", () => {
+  const of = (kind, text, still = null, stage = "s") => verdictOf({ verdict: { kind, stage, text }, stages: [{ name: "s", stands_still_for_s: still }] });
+  const cases = [
+    [of("idle", ""), "nothing limits", "ok", "nothing limits: all stages wait for data"],
+    [of("source", "x"), "the sources limit", "ok", "x"],
+    [of("stage", "x"), "s limits", "warn", "x"],
+    [of("outlet", ""), "delivery limits", "warn", "what takes the results limits: the store or the spill"],
+    [of("pool", "x"), "the pool limits", "warn", "x"],
+    [of("news", "x"), "news limits", "warn", "x"],
+    [of("stage", "x", 12), "s stands still", "bad", 'stage "s" has stood still for 12 s. x'],
+  ];
+  for (const [verdict, few, tone, text] of cases) assert.deepEqual([verdict.few, verdict.tone, verdict.text], [few, tone, text]);
 });
