@@ -10,6 +10,7 @@ import { PipelinePanel } from "./pipeline";
 import { RateMeter } from "./rates";
 import { Selection } from "./selection";
 import { SourcesPanel } from "./sources";
+import { StepsPanel } from "./steps";
 import { LiveStream } from "./stream";
 import { ChannelTable } from "./table";
 import { startTheme } from "./theme";
@@ -32,6 +33,7 @@ function start(): void {
   const header = new Header(say);
   const ledger = new LedgerPanel(say);
   const pipeline = new PipelinePanel(say);
+  const steps = new StepsPanel();
   const way = new WayPanels();
   const sources = new SourcesPanel();
   const rates = new RateMeter();
@@ -66,6 +68,7 @@ function start(): void {
       header.render(status);
       ledger.render(status.ledger);
       pipeline.render(status, flow);
+      steps.render(status);
       way.render(status, flow);
       sources.render(status.sources);
       if (status.channels !== known) void values.refresh();

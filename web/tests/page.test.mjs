@@ -226,6 +226,27 @@ test("an older agent's page shows its queues, and that nothing is known of its s
     assert.equal(await textOf(page, "#pipeline-chip"), "–");
   }));
 
+test("the steps say what they did and why, by step, with the rate and the last case", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page);
+    await page.waitForFunction(() => /\d \/s/.test(document.querySelector("#steps .rate")?.textContent ?? ""));
+    assert.deepEqual(await page.locator("#steps .label").allTextContents(), ["dedup", "calibrate", "validate", "derive", "anomaly", "decimate"]);
+    const deed = page.locator("#steps .deed", { hasText: "engine.oil_pressure" });
+    assert.match(await deed.textContent(), /^engine\.oil_pressureout of range[\d\u202f]+(9\.\d|10\.\d|1\d|\d\.\d) \/sengine\.oil_pressure 5\.00 bar/);
+    assert.equal(await page.locator("#steps .deed").first().locator(".rule").textContent(), "any channel");
+    await page.locator("#steps-box").focus();
+    await page.keyboard.press("End");
+    assert.ok(await page.locator("#steps .deed").last().isVisible());
+  }));
+
+test("where no step did anything, one line says so", { skip }, () =>
+  withPage({ mock: { mode: "stale" } }, async (page) => {
+    await untilLive(page);
+    await page.waitForSelector("#no-steps:visible");
+    assert.match(await textOf(page, "#no-steps"), /^Nothing to tell/);
+    assert.ok(await page.locator("#steps-head").isHidden());
+  }));
+
 test("a source that is down says why, and a device's losses are counted", { skip }, () =>
   withPage({ mock: { mode: "down" } }, async (page) => {
     await untilLive(page);

@@ -23,6 +23,7 @@ const { nextRange, tickDecimals } = await load("scale");
 const { read, write, firstChoice } = await load("selection");
 const { staleAfter_s } = await load("values");
 const { Meter } = await load("rates");
+const { byStep } = await load("steps");
 const { inOrder, verdictOf } = await load("pipeline");
 
 test("numbers keep their decimals, group thousands and never show a negative zero", () => {
@@ -165,4 +166,11 @@ test("a verdict is calm where data is waited for, a warning where something limi
     [of("stage", "x", 12), "s stands still", "bad", 'stage "s" has stood still for 12 s. x'],
   ];
   for (const [verdict, few, tone, text] of cases) assert.deepEqual([verdict.few, verdict.tone, verdict.text], [few, tone, text]);
+});
+
+test("deeds stand in the order of the steps, whatever order they come in", () => {
+  const deed = (step, rule) => ({ step, rule, reason: "r", samples: 1, last: "" });
+  const groups = byStep([deed("anomaly", "a"), deed("news", "n"), deed("decimate", "b"), deed("dedup", "d"), deed("anomaly", "c")]);
+  assert.deepEqual(groups.map(({ step, deeds }) => [step, deeds.map((d) => d.rule).join("")]), [["dedup", "d"], ["anomaly", "ac"], ["decimate", "b"], ["news", "n"]]);
+  assert.deepEqual(byStep([]), []);
 });
