@@ -153,7 +153,7 @@ function config(state) {
     revision: 2,
     since_us: state.started_us + 431_000_000,
     refused: refused ? 1 : 0,
-    refusal: refused ? "pitwire.toml:31: preprocess.validate[0].min: 400 is above max, which is 200. Set min to at most max" : "",
+    refusal: refused ? "pitwire.toml:31: preprocess.validate[0].min: 400 is above max, 200\npitwire.toml:44: preprocess.derive[1].expression: no channel is called wheel.speed_xx" : "",
   };
 }
 

@@ -247,6 +247,18 @@ test("where no step did anything, one line says so", { skip }, () =>
     assert.ok(await page.locator("#steps-head").isHidden());
   }));
 
+test("a refused reload is a warning until the next good one", { skip }, () =>
+  withPage({}, async (page, mock) => {
+    await untilLive(page);
+    await page.waitForFunction(() => /configuration revision 2 since .*\d\d:\d\d:\d\d UTC$/.test(document.querySelector("#about").textContent));
+    assert.ok(await page.locator("#refusal").isHidden());
+    mock.set({ mode: "limited" });
+    await page.waitForSelector("#refusal:visible");
+    assert.match(await textOf(page, "#refusal"), /was refused: revision 2 since .* stays in force\.\npitwire\.toml:31: /);
+    mock.set({ mode: "normal" });
+    await page.waitForSelector("#refusal", { state: "hidden" });
+  }));
+
 test("a source that is down says why, and a device's losses are counted", { skip }, () =>
   withPage({ mock: { mode: "down" } }, async (page) => {
     await untilLive(page);

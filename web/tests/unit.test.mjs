@@ -24,6 +24,7 @@ const { read, write, firstChoice } = await load("selection");
 const { staleAfter_s } = await load("values");
 const { Meter } = await load("rates");
 const { byStep } = await load("steps");
+const { refusalText } = await load("header");
 const { inOrder, verdictOf } = await load("pipeline");
 
 test("numbers keep their decimals, group thousands and never show a negative zero", () => {
@@ -173,4 +174,15 @@ test("deeds stand in the order of the steps, whatever order they come in", () =>
   const groups = byStep([deed("anomaly", "a"), deed("news", "n"), deed("decimate", "b"), deed("dedup", "d"), deed("anomaly", "c")]);
   assert.deepEqual(groups.map(({ step, deeds }) => [step, deeds.map((d) => d.rule).join("")]), [["dedup", "d"], ["anomaly", "ac"], ["decimate", "b"], ["news", "n"]]);
   assert.deepEqual(byStep([]), []);
+});
+
+test("a refused reload is told with what holds instead, and with the day where it is another", () => {
+  const now_us = Date.UTC(2026, 4, 2, 12) * 1000;
+  const config = { revision: 2, since_us: now_us - 3600e6, refused: 1, refusal: "pitwire.toml:7: min is above max" };
+  assert.equal(refusalText({ now_us }), "", "an older agent");
+  assert.equal(refusalText({ now_us, config: { ...config, refusal: "" } }), "", "a good one came since");
+  assert.equal(refusalText({ now_us, config }), "The last reload of the configuration was refused: revision 2 since 11:00:00 UTC stays in force.\npitwire.toml:7: min is above max");
+  assert.match(refusalText({ now_us, config: { ...config, since_us: now_us - 86_400e6 } }), /since 2026-05-01 12:00:00 UTC stays/);
+  const many = refusalText({ now_us, config: { ...config, refusal: Array.from({ length: 9 }, (_, i) => `line ${i}`).join("\n") } });
+  assert.match(many, /\nline 3\nand 5 lines more, see the log$/);
 });
