@@ -152,6 +152,23 @@ test("the ledger adds up, and says clearly when it does not", { skip }, () =>
     assert.equal(await textOf(page, "#ledger-verdict"), "does not add up: 17 missing");
   }));
 
+test("a drain shows how far it is, how fast, and when it is over", { skip }, () =>
+  withPage({ mock: { mode: "draining" } }, async (page, mock) => {
+    await untilLive(page);
+    await page.waitForSelector("#spill-drain:visible");
+    const bar = page.getByRole("progressbar");
+    assert.match(await bar.getAttribute("aria-valuetext"), /^[\d\u202f]+ of 400\u202f000 samples$/);
+    const at = async () => Number((await bar.getAttribute("aria-valuetext")).split(" ")[0].replaceAll("\u202f", ""));
+    const first = await at();
+    assert.ok(first > 30_000);
+    await page.waitForTimeout(1500);
+    assert.ok((await at()) > first, "it goes on");
+    assert.match(await textOf(page, "#spill-drain-left"), /^1 min \d+ s left$/);
+    assert.match(await textOf(page, "#spill-drain-detail"), / · 3\u202f100 \/s$/);
+    mock.set({ mode: "normal" });
+    await page.waitForSelector("#spill-drain", { state: "hidden" });
+  }));
+
 test("spilling shows in the header, the spill, the queue and the store", { skip }, () =>
   withPage({ mock: { mode: "spilling" } }, async (page) => {
     await untilLive(page);
