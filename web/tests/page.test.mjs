@@ -152,6 +152,18 @@ test("the ledger adds up, and says clearly when it does not", { skip }, () =>
     assert.equal(await textOf(page, "#ledger-verdict"), "does not add up: 17 missing");
   }));
 
+test("what was derived stands beside the sum, not in it, and every policy that drops is named", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page);
+    await page.waitForSelector("#ledger-derived:visible");
+    assert.match(await textOf(page, "#ledger-derived"), /^derived, apart from the sum: [\d\u202f]+ computed = [\d\u202f]+ stored \+ 24 in flight$/);
+    assert.equal(await page.locator("#ledger", { hasText: "derived" }).count(), 0);
+    const policies = await page.locator("#ledger-drops .policy").allTextContents();
+    assert.deepEqual(policies.map((p) => p.split(" ")[0]), ["damaged", "decimate", "overflow", "validate"]);
+    assert.equal(await page.locator("#ledger-drops .loss").count(), 0, "nothing is lost");
+    assert.equal(await textOf(page, "#ledger-verdict"), "adds up");
+  }));
+
 test("a drain shows how far it is, how fast, and when it is over", { skip }, () =>
   withPage({ mock: { mode: "draining" } }, async (page, mock) => {
     await untilLive(page);

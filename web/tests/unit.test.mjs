@@ -24,6 +24,7 @@ const { read, write, firstChoice } = await load("selection");
 const { staleAfter_s } = await load("values");
 const { Meter } = await load("rates");
 const { byStep } = await load("steps");
+const { derivedText } = await load("ledger");
 const { refusalText } = await load("header");
 const { inOrder, verdictOf } = await load("pipeline");
 
@@ -185,4 +186,12 @@ test("a refused reload is told with what holds instead, and with the day where i
   assert.match(refusalText({ now_us, config: { ...config, since_us: now_us - 86_400e6 } }), /since 2026-05-01 12:00:00 UTC stays/);
   const many = refusalText({ now_us, config: { ...config, refusal: Array.from({ length: 9 }, (_, i) => `line ${i}`).join("\n") } });
   assert.match(many, /\nline 3\nand 5 lines more, see the log$/);
+});
+
+test("the derived line is an identity of its own, and shows when it does not hold", () => {
+  const line = { received: 900, recovered: 0, stored: 880, backlog: 0, in_flight: 20, quarantined: 0, dropped: { validate: 0 }, duplicate: 0, balanced: true };
+  assert.equal(derivedText(line), "900 computed = 880 stored + 20 in flight");
+  assert.equal(derivedText({ ...line, received: 0, stored: 0, in_flight: 0 }), "0 computed = 0");
+  assert.equal(derivedText({ ...line, recovered: 5, backlog: 3, dropped: { validate: 2 } }), "900 computed + 5 recovered = 880 stored + 3 backlog + 20 in flight + 2 dropped");
+  assert.match(derivedText({ ...line, stored: 879 }), /^900 computed ≠ 879 stored/);
 });
