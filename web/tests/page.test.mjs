@@ -299,10 +299,27 @@ test("a source that is down says why, and a device's losses are counted", { skip
     assert.equal(await source.locator("tbody tr").first().locator("td").last().textContent(), "99.98 %");
   }));
 
-test("quality flags are named beside the value", { skip }, () =>
+test("quality flags are named beside the value, several of them counted and all told", { skip }, () =>
   withPage({}, async (page) => {
     await untilLive(page);
     const row = rowOf(page, "engine.oil_pressure");
     assert.equal(await row.locator(".flags").textContent(), "range");
-    assert.match(await row.getAttribute("title"), /outside the range/);
+    assert.match(await row.getAttribute("title"), /\nout_of_range: outside the range/);
+    await page.locator("#search").fill("tyre.temp_rr");
+    const two = rowOf(page, "tyre.temp_rr");
+    assert.equal(await two.locator(".flags").textContent(), "jump +1");
+    assert.match(await two.getAttribute("title"), /\nrate_of_change: .*\ndrift: /);
+    const fits = await two.locator(".flags").evaluate((n) => n.scrollWidth <= n.clientWidth);
+    assert.ok(fits, "nothing is cut off");
+  }));
+
+test("derived channels are marked, and found by that", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page);
+    const mark = (channel) => rowOf(page, channel).locator(".derived-mark");
+    assert.ok(await mark("wheel.slip_rear").isVisible());
+    assert.ok(await mark("vehicle.speed").isHidden());
+    assert.match(await rowOf(page, "wheel.slip_rear").getAttribute("title"), /derived: computed by the agent\ndoubtful_input: /);
+    await page.locator("#search").fill("derived");
+    assert.equal(await textOf(page, "#channels-count"), "2 of 31");
   }));

@@ -63,11 +63,14 @@ test("a channel shows whole numbers until it has seen a fraction", () => {
   assert.equal(lat.count, 6);
 });
 
-test("quality flags have names, unknown ones their bits", () => {
+test("quality flags have the agent's names, unknown ones their bits", () => {
   assert.deepEqual(format.quality(0), { short: "", long: "" });
   assert.equal(format.quality(1).short, "range");
-  assert.equal(format.quality(3).short, "range nan");
-  assert.equal(format.quality(0x81).short, "range 0x80");
+  assert.equal(format.quality(3).short, "range +1");
+  assert.equal(format.quality(0x4000).short, "0x4000");
+  assert.match(format.quality(0x4001).long, /^out_of_range: .*\nunknown flags 0x4000$/);
+  const names = "out_of_range not_finite receive_time conflict provisional_time rate_of_change stuck after_gap implausible_time spike drift flatline rate_drop doubtful_input";
+  assert.deepEqual(format.quality(0x3fff).long.split("\n").map((line) => line.split(":")[0]), names.split(" "));
 });
 
 test("a bin that grew replaces the one before, a late bin finds its place", () => {
