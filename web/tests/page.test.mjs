@@ -81,7 +81,7 @@ for (const how of ["cut", "silent"]) {
       await page.waitForSelector('body[data-link="lost"]', { timeout: how === "cut" ? 1500 : 3000 });
       assert.ok(await page.locator("#lost").isVisible());
       const line = (selector) => page.locator(selector).first().evaluate((n) => getComputedStyle(n).textDecorationLine);
-      for (const selector of [".reading .value", "#channels-body td.value", "#store-state", "#store-facts dd", "#ledger td:not(.sign)", "#store-chip", "#clock"]) {
+      for (const selector of [".reading .value", "#channels-body td.value", "#store-state", "#store-facts dd", "#ledger td:not(.sign)", "#store-chip", "#clock", "#pipeline-verdict", "#pipeline .taken", "#steps .num"]) {
         assert.equal(await line(selector), "line-through", selector);
       }
       await page.waitForTimeout(2500);
