@@ -105,7 +105,7 @@ function showStatus(s) {
     ...s.queues.map((q) => [`queue ${q.name}`, `${count(q.items)} of ${count(q.items_max)}, peak ${count(q.items_peak)}`]),
   ]);
   const refusal = s.config?.refusal ?? "";
-  byId("refusal").textContent = refusal === "" ? "" : `The last reload of the configuration was refused: ${refusal}`;
+  byId("refusal").textContent = refusal === "" ? "" : `The last reload of the configuration was refused:\n${refusal}`;
   byId("refusal").hidden = refusal === "";
   facts(
     "sources",
