@@ -51,8 +51,9 @@ function chips(pairs) {
 }
 
 /** What limits the flow, in the agent's words. */
-function verdict({ verdict: { kind, text }, stages }) {
-  const still = stages.filter((stage) => stage.stands_still_for_s !== null);
+function verdict({ verdict, stages }) {
+  const still = stages.filter((stage) => typeof stage.stands_still_for_s === "number");
+  const { kind, text } = verdict ?? { kind: "idle", text: "no verdict yet" };
   const calm = text === "" ? (kind === "idle" ? "nothing limits: all stages wait for data" : `${kind} limits`) : text;
   return [...still.map((stage) => `${stage.name} STANDS STILL for ${Math.floor(stage.stands_still_for_s)} s`), calm].join("; ");
 }

@@ -76,6 +76,7 @@ export interface Stage {
   blocked: number;
   pool_wait: number;
   latency_ms: { p50: number | null; p99: number | null };
+  /** For how long it has not worked though it could. */
   stands_still_for_s: number | null;
 }
 
@@ -87,7 +88,8 @@ export interface Verdict {
 }
 
 export interface Pipeline {
-  verdict: Verdict;
+  /** Null before the agent has looked twice. */
+  verdict: Verdict | null;
   stages: Stage[];
 }
 

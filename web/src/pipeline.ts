@@ -25,14 +25,22 @@ const SENTENCES: Record<Verdict["kind"], string> = {
   pool: "the pool of threads limits",
 };
 
+/** For how long a stage has stood still though it could work; null if it does not. */
+function stillFor_s(stage: Stage): number | null {
+  return stage.stands_still_for_s ?? null;
+}
+
 /** What limits, in few words, in one sentence, and how it is to be taken. */
 export function verdictOf(pipeline: Pipeline): { few: string; chip: string; text: string; tone: Tone } {
-  const still = pipeline.stages.find((stage) => stage.stands_still_for_s !== null);
-  const { kind, stage, text } = pipeline.verdict;
+  const still = pipeline.stages.find((stage) => stillFor_s(stage) !== null);
+  if (still === undefined && pipeline.verdict === null) {
+    return { few: "no verdict yet", chip: "–", text: "no verdict yet: the agent has just begun to look", tone: "idle" };
+  }
+  const { kind, stage, text } = pipeline.verdict ?? { kind: "idle", stage: null, text: "no verdict yet" };
   const sentence = text === "" ? (SENTENCES[kind] ?? kind) : text;
   if (still !== undefined) {
     const few = `${still.name} stands still`;
-    return { few, chip: "stands still", text: `stage "${still.name}" has stood still for ${span(still.stands_still_for_s)}. ${sentence}`, tone: "bad" };
+    return { few, chip: "stands still", text: `stage "${still.name}" has stood still for ${span(stillFor_s(still))}. ${sentence}`, tone: "bad" };
   }
   if (kind === "idle") return { few: "nothing limits", chip: "flows", text: sentence, tone: "ok" };
   if (kind === "source") return { few: "the sources limit", chip: "flows", text: sentence, tone: "ok" };
@@ -134,7 +142,7 @@ class StageView {
   }
 
   update(stage: Stage, per_s: number | undefined, limits: boolean): void {
-    const still = stage.stands_still_for_s;
+    const still = stillFor_s(stage);
     for (const { key, node } of this.parts) node.style.width = `${(Math.min(1, Math.max(0, stage[key])) * 100).toFixed(2)}%`;
     const words = SHARES.filter(({ key }) => stage[key] > 0).map(({ key, name }) => `${name} ${percent(stage[key])}`);
     setText(this.words, still === null ? words.join(" · ") : `stands still for ${span(still)} · ${words.join(" · ")}`);
@@ -195,7 +203,7 @@ export class PipelinePanel {
     setAttr(this.state, "data-tone", tone);
     setText(this.verdict, text);
     setAttr(this.verdict, "data-tone", tone);
-    const still = stages.find((stage) => stage.stands_still_for_s !== null)?.name ?? null;
+    const still = stages.find((stage) => stillFor_s(stage) !== null)?.name ?? null;
     if (still !== this.still) this.alarm(still === null ? `stage ${this.still} goes on` : `stage ${still} stands still`);
     this.still = still;
   }

@@ -170,6 +170,8 @@ test("a verdict is calm where data is waited for, a warning where something limi
     [of("news", "x"), "news limits", "warn", "x"],
     [of("stage", "x", 12), "s stands still", "bad", 'stage "s" has stood still for 12 s. x'],
   ];
+  const early = verdictOf({ verdict: null, stages: [{ name: "s" }] });
+  assert.deepEqual([early.few, early.tone], ["no verdict yet", "idle"], "an agent that has just begun");
   for (const [verdict, few, tone, text] of cases) assert.deepEqual([verdict.few, verdict.tone, verdict.text], [few, tone, text]);
 });
 
