@@ -50,6 +50,14 @@ function chips(pairs) {
   );
 }
 
+/** What limits the flow, in the agent's words. */
+function verdict({ verdict, stages }) {
+  const still = stages.filter((stage) => typeof stage.stands_still_for_s === "number");
+  const { kind, text } = verdict ?? { kind: "idle", text: "no verdict yet" };
+  const calm = text === "" ? (kind === "idle" ? "nothing limits: all stages wait for data" : `${kind} limits`) : text;
+  return [...still.map((stage) => `${stage.name} STANDS STILL for ${Math.floor(stage.stands_still_for_s)} s`), calm].join("; ");
+}
+
 function showStatus(s) {
   byId("car").textContent = s.car;
   byId("clock").textContent = `${new Date(s.now_us / 1000).toISOString().slice(11, 19)} UTC`;
@@ -76,6 +84,7 @@ function showStatus(s) {
     ["+ duplicate", count(l.duplicate)],
     ["= accounted for", count(right)],
     ["verdict", l.balanced && left === right ? "adds up" : "DOES NOT ADD UP"],
+    ...(l.derived === undefined ? [] : [["apart: derived", `${count(l.derived.received)}, of these stored ${count(l.derived.stored)}`]]),
   ]);
   facts("store", [
     ["state", s.store.state],
@@ -90,8 +99,15 @@ function showStatus(s) {
     ["backlog", `${count(s.spill.backlog_samples)} samples`],
     ["disk", `${mebibytes(s.spill.disk_bytes)} of ${mebibytes(s.spill.disk_max_bytes)}`],
     ["written", mebibytes(s.spill.written_bytes)],
+    ...(s.spill.drain ? [["drained", `${count(s.spill.drain.done)} of ${count(s.spill.drain.total)}`]] : []),
   ]);
-  facts("queues", s.queues.map((q) => [q.name, `${count(q.items)} of ${count(q.items_max)}, peak ${count(q.items_peak)}`]));
+  facts("queues", [
+    ...(s.pipeline === undefined ? [] : [["what limits", verdict(s.pipeline)]]),
+    ...s.queues.map((q) => [`queue ${q.name}`, `${count(q.items)} of ${count(q.items_max)}, peak ${count(q.items_peak)}`]),
+  ]);
+  const refusal = s.config?.refusal ?? "";
+  byId("refusal").textContent = refusal === "" ? "" : `The last reload of the configuration was refused:\n${refusal}`;
+  byId("refusal").hidden = refusal === "";
   facts(
     "sources",
     s.sources.flatMap((x) => [
@@ -113,8 +129,9 @@ function showChannels(channels) {
     let row = rows.get(c.key);
     if (row === undefined) {
       row = document.createElement("tr");
-      const name = make("th", `${c.device} ${c.channel}`, "term");
+      const name = make("th", `${c.device} ${c.channel}${c.derived ? " ƒ" : ""}`, "term");
       name.scope = "row";
+      name.title = c.derived ? "derived: computed by the agent" : "";
       row.append(name, make("td", "", "value"), make("td", c.unit, "term"), make("td", "", "age"));
       rows.set(c.key, row);
       byId("channels").append(row);

@@ -20,7 +20,7 @@ const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 const wheel = (k) => (t) => speed(t) * (1 + 0.004 * k) + 3 * noise(t, k);
 const tyre = (k) => (t) => 96 + 3 * k + 9 * Math.sin(t / 47 + k) + 6 * corner(t - 2);
 
-/** [device, channel, unit, rate in Hz, value at time t] */
+/** [device, channel, unit, rate in Hz, value at time t, whether the agent computes it] */
 const CAR = [
   ["ecu", "engine.rpm", "rpm", 50, (t) => 4200 + ((speed(t) - 37 * (gear(t) - 1)) / 37) * 3400 + gear(t) * 480 + 60 * noise(t, 1)],
   ["ecu", "engine.oil_temp", "°C", 2, (t) => 108 + 4 * Math.sin(t / 61)],
@@ -42,6 +42,8 @@ const CAR = [
   ["chassis", "accel.lon", "g", 50, (t) => slope(t) / 35 + 0.25 * noise(t, 7)],
   ["chassis", "damper.fl", "mm", 100, (t) => 22 + 9 * noise(t, 8)],
   ["chassis", "damper.fr", "mm", 100, (t) => 22 + 9 * noise(t, 9)],
+  ["chassis", "wheel.slip_rear", "%", 50, (t) => clamp(slope(t) * 0.09, 0, 12) + 0.3 * noise(t, 10), true],
+  ["chassis", "accel.total", "g", 50, (t) => Math.hypot(2.9 * corner(t), slope(t) / 35), true],
   ["tyres", "tyre.temp_fl", "°C", 4, tyre(0)],
   ["tyres", "tyre.temp_fr", "°C", 4, tyre(1)],
   ["tyres", "tyre.temp_rl", "°C", 4, tyre(2)],
@@ -55,10 +57,10 @@ const CAR = [
 
 /** The car's channels; beyond those it has by name, it has as many plain ones as asked for. */
 export function makeCar(car, count) {
-  const list = CAR.map(([device, channel, unit, rate_hz, at]) => ({ car, device, channel, unit, rate_hz, at }));
+  const list = CAR.map(([device, channel, unit, rate_hz, at, derived = false]) => ({ car, device, channel, unit, rate_hz, derived, at }));
   for (let i = 0; list.length < count; i += 1) {
     const at = (t) => 50 * Math.sin(t / (1 + (i % 17)) + i) + 4 * noise(t, i);
-    list.push({ car, device: `node${1 + Math.floor(i / 128)}`, channel: `sensor.${String(i).padStart(3, "0")}`, unit: "mV", rate_hz: 100, at });
+    list.push({ car, device: `node${1 + Math.floor(i / 128)}`, channel: `sensor.${String(i).padStart(3, "0")}`, unit: "mV", rate_hz: 100, derived: false, at });
   }
   return list.slice(0, count).map((c) => ({ ...c, key: `${c.car}/${c.device}/${c.channel}` }));
 }

@@ -1,7 +1,10 @@
 // A mock of the agent for work on the page and its tests: dist/ (or fallback/) and the agent's API,
 // with a plausible car, under the strictest policy that the page has to live with.
 //
-//   node mock/server.mjs [--port 8711] [--channels 29] [--mode normal|stale|spilling|full|down|unbalanced] [--fallback]
+//   node mock/server.mjs [--port 8711] [--channels 31] [--mode MODE] [--fallback]
+//
+// MODE: normal, stale, spilling, full, draining, down, unbalanced; limited (a stage limits, and a reload was
+// refused), stuck (a stage stands still), old (an agent that says nothing of stages, steps and configuration).
 //
 // While it runs: POST /mock {"mode":"stale"}, {"stream":"cut"|"silent"|"on"} changes it.
 
@@ -19,11 +22,18 @@ const CSP =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
 
+/** Quality flags: out of range; drift and rate of change; an input that is flagged itself. */
+const FLAGGED = [
+  ["44/ecu/engine.oil_pressure", 1],
+  ["44/tyres/tyre.temp_rr", 1024 | 32],
+  ["44/chassis/wheel.slip_rear", 8192],
+];
+
 /** Starts the mock; `set` changes what it plays, `url` is where it listens. */
-export async function startMock({ port = 0, channels = 29, mode = "normal", fallback = false, skew_s = 0 } = {}) {
+export async function startMock({ port = 0, channels = 31, mode = "normal", fallback = false, skew_s = 0 } = {}) {
   const car = makeCar("44", channels);
   const root = new URL(fallback ? "../fallback/" : "../dist/", import.meta.url);
-  const state = { mode, stream: "on", started_us: now_us() - 754_000_000, changed_us: now_us() - 12_400_000, flagged: new Set(["44/ecu/engine.oil_pressure"]) };
+  const state = { mode, stream: "on", started_us: now_us() - 754_000_000, changed_us: now_us() - 12_400_000, flagged: new Map(FLAGGED) };
   const open = new Set();
   const requests = [];
 
@@ -33,7 +43,7 @@ export async function startMock({ port = 0, channels = 29, mode = "normal", fall
   const last = (channel, now) => {
     const period_us = 1e6 / channel.rate_hz;
     const t_us = Math.floor(until_us(channel, now) / period_us) * period_us;
-    const quality = state.flagged.has(channel.key) ? 1 : 0;
+    const quality = state.flagged.get(channel.key) ?? 0;
     return [source_us(t_us), channel.at(t_us / 1e6), quality, Math.max(0.01, (now - t_us) / 1e6)];
   };
   const points = (channel, from, to) => {
@@ -55,7 +65,8 @@ export async function startMock({ port = 0, channels = 29, mode = "normal", fall
   const list = (now) =>
     car.map(({ at, ...channel }) => {
       const [t_us, value, quality, age_s] = last({ ...channel, at }, now);
-      return { ...channel, t_us, value, quality, age_s, samples: Math.round(channel.rate_hz * 754) };
+      const derived = state.mode === "old" ? undefined : channel.derived;
+      return { ...channel, derived, t_us, value, quality, age_s, samples: Math.round(channel.rate_hz * 754) };
     });
 
   function live(request, response, url) {
@@ -142,7 +153,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({
     options: {
       port: { type: "string", default: "8711" },
-      channels: { type: "string", default: "29" },
+      channels: { type: "string", default: "31" },
       mode: { type: "string", default: "normal" },
       fallback: { type: "boolean", default: false },
     },

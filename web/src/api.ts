@@ -16,6 +16,8 @@ export interface Account {
 
 export interface Ledger extends Account {
   sources?: Record<string, Account>;
+  /** What was computed: no part of the sums above. */
+  derived?: Account;
 }
 
 export interface Device {
@@ -55,6 +57,67 @@ export interface Queue {
   bytes_max: number;
   items_peak: number;
   blocked_ms: number;
+  /** Shares of the time since the last look, 0 to 1. */
+  empty?: number;
+  full?: number;
+}
+
+/** A stage of the pipeline: `busy + starved + blocked + pool_wait` is 1, over the last seconds. */
+export interface Stage {
+  name: string;
+  concurrency: number;
+  order: string;
+  taken: number;
+  given: number;
+  failed: number;
+  skipped: number;
+  busy: number;
+  starved: number;
+  blocked: number;
+  pool_wait: number;
+  latency_ms: { p50: number | null; p99: number | null };
+  /** For how long it has not worked though it could. */
+  stands_still_for_s: number | null;
+}
+
+/** What limits the flow: nothing, the sources, a stage, what comes behind the stages, a pool of threads. */
+export interface Verdict {
+  kind: "idle" | "source" | "stage" | "outlet" | "pool";
+  stage?: string | null;
+  text: string;
+}
+
+export interface Pipeline {
+  /** Null before the agent has looked twice. */
+  verdict: Verdict | null;
+  stages: Stage[];
+}
+
+/** What a step did by one rule for one reason. */
+export interface Deed {
+  step: string;
+  /** Empty where no rule was needed. */
+  rule: string;
+  reason: string;
+  samples: number;
+  /** The last case, in words; may be empty. */
+  last: string;
+}
+
+export interface Config {
+  revision: number;
+  since_us: number;
+  /** Reloads that were refused. */
+  refused: number;
+  /** Why the last reload was refused; empty if it was not. */
+  refusal: string;
+}
+
+export interface Drain {
+  done: number;
+  total: number;
+  rate_per_s: number;
+  left_s: number | null;
 }
 
 export interface Spill {
@@ -68,6 +131,7 @@ export interface Spill {
   syncs: number;
   oldest_age_s: number | null;
   quarantine_records: number;
+  drain?: Drain | null;
 }
 
 export interface Store {
@@ -96,6 +160,10 @@ export interface Status {
   deliver: { mode: "direct" | "spilling" | "draining"; durable_within_ms: number; flush_after_ms: number };
   process: { resident_bytes: number; cpu_s: number };
   channels: number;
+  // An older agent lacks these.
+  pipeline?: Pipeline;
+  preprocess?: Deed[];
+  config?: Config;
 }
 
 export interface Channel {
@@ -105,6 +173,7 @@ export interface Channel {
   channel: string;
   unit: string;
   rate_hz: number | null;
+  derived?: boolean;
   t_us: number;
   value: number | null;
   quality: number;

@@ -1,4 +1,4 @@
-// A bar that fills, with a tick at its peak.
+// A bar that fills: a meter, which is the worse the fuller it is and has a tick at its peak; or a progress.
 
 import { el, setAttr } from "./dom";
 
@@ -11,8 +11,12 @@ export class Bar {
   private readonly tick = el("i", "tick");
   readonly node = el("div", "bar", this.fill, this.tick);
 
-  constructor(label: string) {
-    this.node.setAttribute("role", "meter");
+  constructor(
+    label: string,
+    private readonly kind: "meter" | "progress" = "meter",
+  ) {
+    this.node.classList.add(kind);
+    this.node.setAttribute("role", kind === "meter" ? "meter" : "progressbar");
     this.node.setAttribute("aria-label", label);
     this.node.setAttribute("aria-valuemin", "0");
     this.node.setAttribute("aria-valuemax", "100");
@@ -25,7 +29,7 @@ export class Bar {
     this.fill.style.transform = `scaleX(${at.toFixed(4)})`;
     this.tick.style.left = `${(top * 100).toFixed(2)}%`;
     this.tick.hidden = top === 0;
-    setAttr(this.node, "data-tone", at >= BAD ? "bad" : at >= WARN ? "warn" : "ok");
+    if (this.kind === "meter") setAttr(this.node, "data-tone", at >= BAD ? "bad" : at >= WARN ? "warn" : "ok");
     setAttr(this.node, "aria-valuenow", String(Math.round(at * 100)));
     setAttr(this.node, "aria-valuetext", text);
   }

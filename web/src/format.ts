@@ -102,25 +102,37 @@ export class Decimals {
   }
 }
 
-/** The quality flags, as the agent defines them. */
-const FLAGS: readonly [bit: number, short: string, long: string][] = [
-  [1 << 0, "range", "outside the range that the configuration declares"],
-  [1 << 1, "nan", "not a number, or infinite"],
-  [1 << 2, "rx t", "timed by the gateway: the source sent no time"],
-  [1 << 3, "confl", "another value exists for the same sample"],
-  [1 << 4, "prov", "timed by a gateway clock that was not known to be right"],
+/** The quality flags, with the agent's names for them. */
+const FLAGS: readonly [bit: number, name: string, short: string, long: string][] = [
+  [1 << 0, "out_of_range", "range", "outside the range that the configuration declares"],
+  [1 << 1, "not_finite", "nan", "not a number, or infinite"],
+  [1 << 2, "receive_time", "rx t", "timed by the gateway: the source sent no time"],
+  [1 << 3, "conflict", "confl", "another value exists for the same sample"],
+  [1 << 4, "provisional_time", "prov", "timed by a gateway clock that was not known to be right"],
+  [1 << 5, "rate_of_change", "jump", "changed faster than the configuration declares possible"],
+  [1 << 6, "stuck", "stuck", "has not changed for longer than the configuration declares possible"],
+  [1 << 7, "after_gap", "gap", "the first after samples that never came"],
+  [1 << 8, "implausible_time", "time", "its time cannot be: backwards, or far from the gateway's clock"],
+  [1 << 9, "spike", "spike", "far outside the channel's recent spread"],
+  [1 << 10, "drift", "drift", "the channel's level has moved away from its usual one"],
+  [1 << 11, "flatline", "flat", "the channel stands still though it usually moves"],
+  [1 << 12, "rate_drop", "slow", "the channel comes much slower than usual"],
+  [1 << 13, "doubtful_input", "input", "computed from an input that carries a flag of its own"],
 ];
 
-/** The flags that are set, in short and in full; both are empty where the sample is good. */
+/**
+ * The flags that are set: the first in short, with how many more, and all by name in full, a line
+ * each. Both are empty where the sample is good.
+ */
 export function quality(bits: number): { short: string; long: string } {
   if (bits === 0) return { short: "", long: "" };
   const set = FLAGS.filter(([bit]) => (bits & bit) !== 0);
+  const short = set.map(([, , s]) => s);
+  const long = set.map(([, name, , l]) => `${name}: ${l}`);
   const unknown = FLAGS.reduce((rest, [bit]) => rest & ~bit, bits);
-  const short = set.map(([, s]) => s);
-  const long = set.map(([, , l]) => l);
   if (unknown !== 0) {
     short.push(`0x${unknown.toString(16)}`);
     long.push(`unknown flags 0x${unknown.toString(16)}`);
   }
-  return { short: short.join(" "), long: long.join("; ") };
+  return { short: short.length === 1 ? `${short[0]}` : `${short[0]} +${short.length - 1}`, long: long.join("\n") };
 }

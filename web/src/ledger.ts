@@ -2,7 +2,7 @@
 // two totals are computed here from the terms, beside the agent's own verdict.
 
 import type { Account, Ledger } from "./api";
-import { byId, el, setAttr, setText } from "./dom";
+import { byId, el, Keyed, setAttr, setHidden, setText } from "./dom";
 import { number } from "./format";
 
 type Term = { sign: string; label: string; of: (a: Account) => number; kind: "term" | "total"; title: string };
@@ -33,13 +33,57 @@ const TERMS: readonly Term[] = [
   { sign: "=", label: "accounted for", of: accountedFor, kind: "total", title: "stored + backlog + in flight + quarantined + dropped + duplicate" },
 ];
 
+/** What the policies mean. Those that are losses are marked where they struck. */
+const POLICIES: Record<string, { title: string; loss: boolean }> = {
+  damaged: { title: "a record of the spill was damaged on disk", loss: true },
+  decimate: { title: "thinned out, as the configuration asks", loss: false },
+  overflow: { title: "the disk budget of the spill was used up", loss: true },
+  validate: { title: "implausible, as the configuration says", loss: false },
+};
+
+class PolicyView {
+  private readonly count = el("span", "num");
+  readonly node: HTMLElement;
+
+  constructor(private readonly name: string) {
+    this.node = el("li", "policy", `${name} `, this.count);
+    this.node.title = POLICIES[name]?.title ?? "";
+  }
+
+  update(samples: number): void {
+    setText(this.count, number(samples));
+    this.node.classList.toggle("loss", samples > 0 && POLICIES[this.name]?.loss === true);
+  }
+}
+
+/** The line of what was computed, as an identity of its own; terms that are zero are left out. */
+export function derivedText(a: Account): string {
+  const terms: [number, string][] = [
+    [a.stored, "stored"],
+    [a.backlog, "backlog"],
+    [a.in_flight, "in flight"],
+    [a.quarantined, "quarantined"],
+    [dropped(a), "dropped"],
+    [a.duplicate, "duplicate"],
+  ];
+  const right = terms.filter(([n]) => n !== 0).map(([n, what]) => `${number(n)} ${what}`);
+  const recovered = a.recovered === 0 ? "" : ` + ${number(a.recovered)} recovered`;
+  const sign = a.balanced && cameIn(a) === accountedFor(a) ? "=" : "≠";
+  return `${number(a.received)} computed${recovered} ${sign} ${right.length === 0 ? "0" : right.join(" + ")}`;
+}
+
 /** Sources that get a column of their own; more are only in the total. */
 const COLUMNS_MAX = 4;
 
 export class LedgerPanel {
   private readonly table = byId("ledger");
   private readonly verdict = byId("ledger-verdict");
-  private readonly drops = byId("ledger-drops");
+  private readonly derived = byId("ledger-derived");
+  private readonly drops = new Keyed<[string, number], PolicyView>(
+    byId("ledger-drops"),
+    ([name]) => new PolicyView(name),
+    (view, [, samples]) => view.update(samples),
+  );
   private columns = "";
   private cells: HTMLElement[][] = [];
 
@@ -63,7 +107,9 @@ export class LedgerPanel {
       });
     });
     const off = cameIn(ledger) - accountedFor(ledger);
-    const bad = sources.filter(([, a]) => !a.balanced || cameIn(a) !== accountedFor(a)).map(([name]) => name);
+    const { derived } = ledger;
+    const checked: [string, Account][] = derived === undefined ? sources : [...sources, ["derived", derived]];
+    const bad = checked.filter(([, a]) => !a.balanced || cameIn(a) !== accountedFor(a)).map(([name]) => name);
     const balanced = ledger.balanced && off === 0 && bad.length === 0;
     const where = bad.length > 0 ? ` (${bad.join(", ")})` : "";
     const text = balanced
@@ -79,8 +125,14 @@ export class LedgerPanel {
     // Where the sources' columns do not fit, the keyboard must be able to scroll to them.
     const box = this.table.parentElement as HTMLElement;
     setAttr(box, "tabindex", box.scrollWidth > box.clientWidth ? "0" : null);
-    const policies = Object.entries(ledger.dropped ?? {}).map(([name, n]) => `${name} ${number(n)}`);
-    setText(this.drops, policies.length === 0 ? "" : `dropped by: ${policies.join(" · ")}`);
+    const policies = Object.entries(ledger.dropped ?? {});
+    setHidden(byId("ledger-dropped"), policies.length === 0);
+    this.drops.render(policies, ([name]) => name);
+    setHidden(this.derived, derived === undefined);
+    if (derived === undefined) return;
+    const line = byId("ledger-derived-line");
+    setText(line, derivedText(derived));
+    line.classList.toggle("off", bad.includes("derived"));
   }
 
   private build(names: string[]): void {

@@ -69,7 +69,7 @@ export class ChannelTable {
     const words = this.search.value.toLowerCase().split(/\s+/).filter((w) => w !== "");
     const all = [...this.values.byKey.values()];
     const found = all.filter(({ channel }) => {
-      const text = `${channel.key} ${channel.unit}`.toLowerCase();
+      const text = `${channel.key} ${channel.unit} ${channel.derived === true ? "derived" : ""}`.toLowerCase();
       return words.every((word) => text.includes(word));
     });
     const groups = new Map<string, Live[]>();
@@ -184,10 +184,12 @@ class Row {
   private readonly unit = el("td", "unit");
   private readonly age = el("td", "age");
   private readonly flags = el("td", "flags");
-  private readonly nameCell = el("td", "channel", this.mark, this.name);
+  private readonly derived = el("span", "derived-mark", el("span", "", "ƒ"), el("span", "visually-hidden", "derived "));
+  private readonly nameCell = el("td", "channel", this.derived, this.mark, this.name);
 
   constructor() {
     this.mark.setAttribute("aria-hidden", "true");
+    this.derived.firstElementChild?.setAttribute("aria-hidden", "true");
     this.node.append(this.nameCell, this.value, this.unit, this.flags, this.age);
   }
 
@@ -201,6 +203,7 @@ class Row {
     this.nameCell.colSpan = group ? 4 : 1;
     for (const cell of [this.value, this.unit, this.flags]) setHidden(cell, group);
     this.node.className = group ? "group" : "row";
+    setHidden(this.derived, group || entry.live.channel.derived !== true);
     if (group) {
       setText(this.name, entry.label);
       setText(this.age, String(entry.count));
@@ -223,7 +226,8 @@ class Row {
     const { short, long } = quality(live.quality);
     setText(this.flags, short);
     const rate = channel.rate_hz === null ? "no fixed rate" : `${number(channel.rate_hz, channel.rate_hz < 10 ? 1 : 0)} Hz`;
-    const title = [channel.key, rate, long].filter((part) => part !== "").join("\n");
+    const derived = channel.derived === true ? "derived: computed by the agent" : "";
+    const title = [channel.key, rate, derived, long].filter((part) => part !== "").join("\n");
     if (this.node.title !== title) this.node.title = title;
     const on = selection.has(channel.key);
     setAttr(this.node, "aria-selected", String(on));

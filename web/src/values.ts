@@ -83,7 +83,8 @@ export class Values {
       keys.add(channel.key);
       const known = this.byKey.get(channel.key);
       if (known !== undefined) {
-        if (known.channel.unit !== channel.unit || known.channel.rate_hz !== channel.rate_hz) changed = true;
+        const { unit, rate_hz, derived } = known.channel;
+        if (unit !== channel.unit || rate_hz !== channel.rate_hz || derived !== channel.derived) changed = true;
         known.channel = channel;
         continue;
       }

@@ -1,6 +1,6 @@
 // The way out: delivery, the store and the spill.
 
-import type { Spill, Status, Store } from "./api";
+import type { Drain, Spill, Status, Store } from "./api";
 import { Bar } from "./bar";
 import { byId, setAttr, setHidden, setText } from "./dom";
 import { Facts } from "./facts";
@@ -35,10 +35,12 @@ export class WayPanels {
   private readonly spill = new Facts(byId("spill-facts"));
   private readonly flow = new Facts(byId("flow-facts"));
   private readonly bar = new Bar("Spill's share of its disk budget");
+  private readonly drain = new Bar("Backlog brought home", "progress");
   private peak = 0;
 
   constructor() {
     byId("spill-bar").append(this.bar.node);
+    byId("spill-drain-detail").before(this.drain.node);
   }
 
   render(status: Status, rates: Rates | null): void {
@@ -74,12 +76,23 @@ export class WayPanels {
     this.peak = Math.max(this.peak, share);
     const used = `${bytes(spill.disk_bytes)} of ${bytes(spill.disk_max_bytes)}`;
     this.bar.set(share, this.peak, used);
+    this.renderDrain(spill.drain ?? null);
     this.spill.set("disk", used);
     this.spill.set("backlog", `${things(spill.backlog_samples, "sample")} · ${things(spill.backlog_records, "record")}`);
     this.spill.set("oldest", spill.oldest_age_s === null ? "–" : span(spill.oldest_age_s));
     this.spill.set("trend", trend(spill, rates));
     this.spill.set("written", `${bytes(spill.written_bytes)} · ${things(spill.syncs, "sync")}`);
     this.spill.set("quarantine", things(spill.quarantine_records, "record"));
+  }
+
+  private renderDrain(drain: Drain | null): void {
+    setHidden(byId("spill-drain"), drain === null);
+    if (drain === null) return;
+    const { done, total, rate_per_s, left_s } = drain;
+    const text = `${number(done)} of ${things(total, "sample")}`;
+    this.drain.set(total > 0 ? done / total : 0, 0, text);
+    setText(byId("spill-drain-left"), left_s === null ? "–" : `${span(left_s)} left`);
+    setText(byId("spill-drain-detail"), `${text} · ${number(rate_per_s)} /s`);
   }
 }
 

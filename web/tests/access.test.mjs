@@ -22,7 +22,7 @@ async function assertFits(page) {
 
 for (const scheme of ["light", "dark"]) {
   for (const [size, viewport] of [["wide", WIDE], ["phone", PHONE]]) {
-    for (const mode of ["normal", "stale", "full", "down", "unbalanced"]) {
+    for (const mode of ["normal", "stale", "full", "draining", "down", "unbalanced", "limited", "stuck"]) {
       test(`no axe violation and no sideways scrolling: ${scheme}, ${size}, ${mode}`, { skip }, () =>
         withPage({ mock: { mode }, scheme, viewport }, async (page) => {
           await untilLive(page, 4);
@@ -60,18 +60,44 @@ test("the page without charts says when the agent is gone", { skip }, () =>
     await page.waitForSelector('body[data-link="live"]', { timeout: 5000 });
   }));
 
+test("the page without charts says what limits and why a reload was refused, and does without either", { skip }, () =>
+  withPage({ mock: { fallback: true, mode: "limited" } }, async (page, mock) => {
+    await page.waitForSelector("#channels tr");
+    assert.match(await textOf(page, "#queues"), /what limitsstage "preprocess" limits/);
+    assert.match(await textOf(page, "#refusal"), /was refused:\npitwire\.toml:31/);
+    assert.match(await textOf(page, "#ledger"), /apart: derived/);
+    await assertFits(page);
+    await assertAccessible(page, "limited");
+    mock.set({ mode: "old" });
+    await page.waitForSelector("#refusal", { state: "hidden" });
+    assert.doesNotMatch(await textOf(page, "#queues"), /what limits/);
+    assert.equal(await page.locator("body").getAttribute("data-link"), "live");
+  }));
+
+for (const width of [701, 901, 1181, 1421, 2560]) {
+  test(`nothing scrolls sideways or is cut off in the pipeline at ${width} px`, { skip }, () =>
+    withPage({ mock: { mode: "limited" }, viewport: { width, height: 900 } }, async (page) => {
+      await untilLive(page);
+      await page.waitForSelector("#pipeline .faults:not(:empty)");
+      await assertFits(page);
+      const cut = await page.locator("#pipeline :is(.faults, .taken, .who-is, .time, .queue .num)").evaluateAll((all) => all.filter((n) => n.getClientRects().length > 0).filter((n) => n.scrollWidth > n.clientWidth + 1 || n.getBoundingClientRect().right > n.closest(".panel").getBoundingClientRect().right).map((n) => n.textContent));
+      assert.deepEqual(cut, []);
+    }));
+}
+
 test("nothing jumps: panels stay where they are while values change and the stream is lost", { skip }, () =>
   withPage({ cuts: true }, async (page, mock) => {
     await untilLive(page, 4);
     await page.waitForTimeout(1500);
-    const places = () => page.locator(".panel, .chart, .reading, .chip").evaluateAll((all) => all.map((n) => `${n.className} ${Object.values(n.getBoundingClientRect().toJSON()).map(Math.round)}`));
+    const places = () => page.locator(".panel, .chart, .reading, .chip, #pipeline > li, .deed").evaluateAll((all) => all.map((n) => `${n.className} ${Object.values(n.getBoundingClientRect().toJSON()).map(Math.round)}`));
     const before = await places();
     await page.waitForTimeout(1500);
     assert.deepEqual(await places(), before);
     mock.set({ stream: "cut" });
     await page.waitForSelector('body[data-link="lost"]');
     const shape = (list) => list.map((p) => p.split(" ").at(-1));
-    assert.deepEqual(shape(await places()).slice(5), shape(before).slice(5));
+    const chips = await page.locator(".chip").count(); // the page's own has another text now
+    assert.deepEqual(shape(await places()).slice(chips), shape(before).slice(chips));
   }));
 
 test("the theme's button goes round, and the choice is kept", { skip }, () =>

@@ -81,7 +81,7 @@ for (const how of ["cut", "silent"]) {
       await page.waitForSelector('body[data-link="lost"]', { timeout: how === "cut" ? 1500 : 3000 });
       assert.ok(await page.locator("#lost").isVisible());
       const line = (selector) => page.locator(selector).first().evaluate((n) => getComputedStyle(n).textDecorationLine);
-      for (const selector of [".reading .value", "#channels-body td.value", "#store-state", "#store-facts dd", "#ledger td:not(.sign)", "#store-chip", "#clock"]) {
+      for (const selector of [".reading .value", "#channels-body td.value", "#store-state", "#store-facts dd", "#ledger td:not(.sign)", "#store-chip", "#clock", "#pipeline-verdict", "#pipeline .taken", "#steps .num"]) {
         assert.equal(await line(selector), "line-through", selector);
       }
       await page.waitForTimeout(2500);
@@ -152,6 +152,35 @@ test("the ledger adds up, and says clearly when it does not", { skip }, () =>
     assert.equal(await textOf(page, "#ledger-verdict"), "does not add up: 17 missing");
   }));
 
+test("what was derived stands beside the sum, not in it, and every policy that drops is named", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page);
+    await page.waitForSelector("#ledger-derived:visible");
+    assert.match(await textOf(page, "#ledger-derived"), /^derived, apart from the sum: [\d\u202f]+ computed = [\d\u202f]+ stored \+ 24 in flight$/);
+    assert.equal(await page.locator("#ledger", { hasText: "derived" }).count(), 0);
+    const policies = await page.locator("#ledger-drops .policy").allTextContents();
+    assert.deepEqual(policies.map((p) => p.split(" ")[0]), ["damaged", "decimate", "overflow", "validate"]);
+    assert.equal(await page.locator("#ledger-drops .loss").count(), 0, "nothing is lost");
+    assert.equal(await textOf(page, "#ledger-verdict"), "adds up");
+  }));
+
+test("a drain shows how far it is, how fast, and when it is over", { skip }, () =>
+  withPage({ mock: { mode: "draining" } }, async (page, mock) => {
+    await untilLive(page);
+    await page.waitForSelector("#spill-drain:visible");
+    const bar = page.getByRole("progressbar");
+    assert.match(await bar.getAttribute("aria-valuetext"), /^[\d\u202f]+ of 400\u202f000 samples$/);
+    const at = async () => Number((await bar.getAttribute("aria-valuetext")).split(" ")[0].replaceAll("\u202f", ""));
+    const first = await at();
+    assert.ok(first > 30_000);
+    await page.waitForTimeout(1500);
+    assert.ok((await at()) > first, "it goes on");
+    assert.match(await textOf(page, "#spill-drain-left"), /^1 min \d+ s left$/);
+    assert.match(await textOf(page, "#spill-drain-detail"), / · 3\u202f100 \/s$/);
+    mock.set({ mode: "normal" });
+    await page.waitForSelector("#spill-drain", { state: "hidden" });
+  }));
+
 test("spilling shows in the header, the spill, the queue and the store", { skip }, () =>
   withPage({ mock: { mode: "spilling" } }, async (page) => {
     await untilLive(page);
@@ -160,9 +189,103 @@ test("spilling shows in the header, the spill, the queue and the store", { skip 
     assert.equal(await textOf(page, "#deliver-state"), "spilling");
     assert.match(await textOf(page, "#spill-facts"), /of 2\.00 GiB.*samples.*\+\d/);
     assert.match(await textOf(page, "#store-detail"), /no answer/);
-    const meter = page.locator('#queues [aria-label="Queue deliver"]');
+    const meter = page.locator('#pipeline [aria-label="Queue chunk"]');
     assert.equal(await meter.getAttribute("aria-valuenow"), "84");
     assert.equal(await meter.getAttribute("data-tone"), "warn");
+  }));
+
+test("the pipeline stands in the data's order, and says calmly that nothing limits", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page);
+    await page.waitForFunction(() => /\d \/s/.test(document.querySelector("#pipeline .taken").textContent));
+    const rows = await page.locator("#pipeline > li").evaluateAll((all) => all.map((n) => n.querySelector(".label")?.textContent ?? n.querySelector(".who-is").firstChild.textContent));
+    assert.deepEqual(rows, ["sources", "queue raw", "decode", "queue decode", "preprocess", "queue preprocess", "chunk", "queue chunk", "delivery"]);
+    assert.equal(await textOf(page, "#pipeline-verdict"), "nothing limits: all stages wait for data");
+    assert.equal(await textOf(page, "#pipeline-chip"), "flows");
+    assert.equal(await page.locator("#pipeline .tag:visible").count(), 0);
+    assert.match(await textOf(page, "#pipeline .stage .time"), /^busy \d %.*starved 9\d %$/);
+    assert.match(await textOf(page, "#pipeline .stage .flow"), /p50 0\.05 ms · p99 0\.40 ms/);
+  }));
+
+test("the stage that limits is marked, with what it fails on and the queue in front of it", { skip }, () =>
+  withPage({ mock: { mode: "limited" } }, async (page) => {
+    await untilLive(page);
+    await page.waitForSelector("#pipeline .limits");
+    assert.match(await textOf(page, "#pipeline-verdict"), /^stage "preprocess" limits: .*97 % of the time/);
+    assert.equal(await textOf(page, "#pipeline-chip"), "limited");
+    const stage = page.locator("#pipeline .limits");
+    assert.equal(await stage.count(), 1);
+    assert.equal(await stage.locator(".label").textContent(), "preprocess");
+    assert.ok(await stage.locator(".tag").isVisible());
+    assert.equal(await stage.locator(".faults").textContent(), "2 failed · 2 skipped");
+    assert.match(await stage.locator(".time").textContent(), /busy 97 % · pool wait 1 % · starved 2 %/);
+    const widths = await stage.locator(".share").evaluateAll((all) => all.map((n) => n.style.width));
+    assert.deepEqual(widths, ["97%", "1%", "0%"]);
+    assert.match(await page.locator("#pipeline .queue", { hasText: "queue decode" }).textContent(), /512 of 512.*full 97 % of the time.*writer blocked/);
+  }));
+
+test("a stage that stands still is an alarm, said once, and over when it goes on", { skip }, () =>
+  withPage({}, async (page, mock) => {
+    await untilLive(page);
+    await page.waitForSelector("#pipeline .stage");
+    mock.set({ mode: "stuck" });
+    await page.waitForFunction(() => document.querySelector("#said").textContent === "stage preprocess stands still");
+    assert.equal(await page.locator("#pipeline-chip").locator("..").getAttribute("data-tone"), "bad");
+    assert.match(await textOf(page, "#pipeline-verdict"), /^stage "preprocess" has stood still for \d/);
+    assert.match(await textOf(page, "#pipeline .still .time"), /stands still for \d/);
+    mock.set({ mode: "normal" });
+    await page.waitForFunction(() => document.querySelector("#said").textContent === "stage preprocess goes on");
+    assert.equal(await page.locator("#pipeline .still").count(), 0);
+  }));
+
+test("where delivery limits, the end of the way is marked", { skip }, () =>
+  withPage({ mock: { mode: "spilling" } }, async (page) => {
+    await untilLive(page);
+    await page.waitForSelector("#pipeline .end");
+    assert.ok(await page.locator("#pipeline .end").last().locator(".tag").isVisible());
+    assert.equal(await textOf(page, "#pipeline-state"), "delivery limits");
+  }));
+
+test("an older agent's page shows its queues, and that nothing is known of its stages", { skip }, () =>
+  withPage({ mock: { mode: "old" } }, async (page) => {
+    await untilLive(page, 4);
+    await page.waitForSelector("#pipeline .queue");
+    assert.equal(await page.locator("#pipeline .queue").count(), 4);
+    assert.match(await textOf(page, "#pipeline-verdict"), /does not say/);
+    assert.equal(await textOf(page, "#pipeline-chip"), "–");
+  }));
+
+test("the steps say what they did and why, by step, with the rate and the last case", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page);
+    await page.waitForFunction(() => /\d \/s/.test(document.querySelector("#steps .rate")?.textContent ?? ""));
+    assert.deepEqual(await page.locator("#steps .label").allTextContents(), ["dedup", "calibrate", "validate", "derive", "anomaly", "decimate"]);
+    const deed = page.locator("#steps .deed", { hasText: "engine.oil_pressure" });
+    assert.match(await deed.textContent(), /^engine\.oil_pressureout of range[\d\u202f]+(9\.\d|10\.\d|1\d|\d\.\d) \/sengine\.oil_pressure 5\.00 bar/);
+    assert.equal(await page.locator("#steps .deed").first().locator(".rule").textContent(), "any channel");
+    await page.locator("#steps-box").focus();
+    await page.keyboard.press("End");
+    assert.ok(await page.locator("#steps .deed").last().isVisible());
+  }));
+
+test("where no step did anything, one line says so", { skip }, () =>
+  withPage({ mock: { mode: "stale" } }, async (page) => {
+    await untilLive(page);
+    await page.waitForSelector("#no-steps:visible");
+    assert.match(await textOf(page, "#no-steps"), /^Nothing to tell/);
+    assert.ok(await page.locator("#steps-head").isHidden());
+  }));
+
+test("a refused reload is a warning until the next good one", { skip }, () =>
+  withPage({}, async (page, mock) => {
+    await untilLive(page);
+    await page.waitForFunction(() => /configuration revision 2 since .*\d\d:\d\d:\d\d UTC$/.test(document.querySelector("#about").textContent));
+    assert.ok(await page.locator("#refusal").isHidden());
+    mock.set({ mode: "limited" });
+    await page.waitForSelector("#refusal:visible");
+    assert.match(await textOf(page, "#refusal"), /was refused: revision 2 since .* stays in force\.\npitwire\.toml:31: /);
+    mock.set({ mode: "normal" });
+    await page.waitForSelector("#refusal", { state: "hidden" });
   }));
 
 test("a source that is down says why, and a device's losses are counted", { skip }, () =>
@@ -176,10 +299,27 @@ test("a source that is down says why, and a device's losses are counted", { skip
     assert.equal(await source.locator("tbody tr").first().locator("td").last().textContent(), "99.98 %");
   }));
 
-test("quality flags are named beside the value", { skip }, () =>
+test("quality flags are named beside the value, several of them counted and all told", { skip }, () =>
   withPage({}, async (page) => {
     await untilLive(page);
     const row = rowOf(page, "engine.oil_pressure");
     assert.equal(await row.locator(".flags").textContent(), "range");
-    assert.match(await row.getAttribute("title"), /outside the range/);
+    assert.match(await row.getAttribute("title"), /\nout_of_range: outside the range/);
+    await page.locator("#search").fill("tyre.temp_rr");
+    const two = rowOf(page, "tyre.temp_rr");
+    assert.equal(await two.locator(".flags").textContent(), "jump +1");
+    assert.match(await two.getAttribute("title"), /\nrate_of_change: .*\ndrift: /);
+    const fits = await two.locator(".flags").evaluate((n) => n.scrollWidth <= n.clientWidth);
+    assert.ok(fits, "nothing is cut off");
+  }));
+
+test("derived channels are marked, and found by that", { skip }, () =>
+  withPage({}, async (page) => {
+    await untilLive(page);
+    const mark = (channel) => rowOf(page, channel).locator(".derived-mark");
+    assert.ok(await mark("wheel.slip_rear").isVisible());
+    assert.ok(await mark("vehicle.speed").isHidden());
+    assert.match(await rowOf(page, "wheel.slip_rear").getAttribute("title"), /derived: computed by the agent\ndoubtful_input: /);
+    await page.locator("#search").fill("derived");
+    assert.equal(await textOf(page, "#channels-count"), "2 of 31");
   }));

@@ -22,6 +22,11 @@ const { Bins, join } = await load("bins");
 const { nextRange, tickDecimals } = await load("scale");
 const { read, write, firstChoice } = await load("selection");
 const { staleAfter_s } = await load("values");
+const { Meter } = await load("rates");
+const { byStep } = await load("steps");
+const { derivedText } = await load("ledger");
+const { refusalText } = await load("header");
+const { inOrder, verdictOf } = await load("pipeline");
 
 test("numbers keep their decimals, group thousands and never show a negative zero", () => {
   const cases = [
@@ -58,11 +63,14 @@ test("a channel shows whole numbers until it has seen a fraction", () => {
   assert.equal(lat.count, 6);
 });
 
-test("quality flags have names, unknown ones their bits", () => {
+test("quality flags have the agent's names, unknown ones their bits", () => {
   assert.deepEqual(format.quality(0), { short: "", long: "" });
   assert.equal(format.quality(1).short, "range");
-  assert.equal(format.quality(3).short, "range nan");
-  assert.equal(format.quality(0x81).short, "range 0x80");
+  assert.equal(format.quality(3).short, "range +1");
+  assert.equal(format.quality(0x4000).short, "0x4000");
+  assert.match(format.quality(0x4001).long, /^out_of_range: .*\nunknown flags 0x4000$/);
+  const names = "out_of_range not_finite receive_time conflict provisional_time rate_of_change stuck after_gap implausible_time spike drift flatline rate_drop doubtful_input";
+  assert.deepEqual(format.quality(0x3fff).long.split("\n").map((line) => line.split(":")[0]), names.split(" "));
 });
 
 test("a bin that grew replaces the one before, a late bin finds its place", () => {
@@ -132,4 +140,63 @@ test("stale is two seconds, or three periods of a slow channel", () => {
   assert.equal(staleAfter_s(50), 2);
   assert.equal(staleAfter_s(0.2), 15);
   assert.equal(staleAfter_s(null), 2);
+});
+
+test("counters become rates: a new one began at 0, another run of the agent begins anew", () => {
+  const meter = new Meter();
+  assert.equal(meter.see(10, { a: 100 }), null);
+  assert.deepEqual(meter.see(12, { a: 300, b: 8 }), { a: 100, b: 4 });
+  assert.deepEqual(meter.see(20, { a: 300, b: 8 }), { a: 0, b: 0 }, "what is older than the window is forgotten");
+  assert.equal(meter.see(1, { a: 5 }), null);
+  assert.deepEqual(meter.see(2, { a: 7 }), { a: 2 });
+});
+
+test("queues stand behind the input or the stage that fills them", () => {
+  const order = (stages, queues) =>
+    inOrder(stages.map((name) => ({ name })), queues.map((name) => ({ name }))).map((r) => r.stage?.name ?? r.queue?.name ?? r.kind).join(" ");
+  assert.equal(order(["A", "B"], ["in", "A", "B"]), "source in A A B B outlet");
+  assert.equal(order([], ["raw", "x"]), "source raw x outlet", "an older agent names no stage");
+  assert.equal(order(["A", "B"], ["i1", "i2", "A", "side"]), "source i1 i2 A A side B outlet");
+});
+
+test("a verdict is calm where data is waited for, a warning where something limits, an alarm where a stage stands still", () => {
+  const of = (kind, text, still = null, stage = "s") => verdictOf({ verdict: { kind, stage, text }, stages: [{ name: "s", stands_still_for_s: still }] });
+  const cases = [
+    [of("idle", ""), "nothing limits", "ok", "nothing limits: all stages wait for data"],
+    [of("source", "x"), "the sources limit", "ok", "x"],
+    [of("stage", "x"), "s limits", "warn", "x"],
+    [of("outlet", ""), "delivery limits", "warn", "what takes the results limits: the store or the spill"],
+    [of("pool", "x"), "the pool limits", "warn", "x"],
+    [of("news", "x"), "news limits", "warn", "x"],
+    [of("stage", "x", 12), "s stands still", "bad", 'stage "s" has stood still for 12 s. x'],
+  ];
+  const early = verdictOf({ verdict: null, stages: [{ name: "s" }] });
+  assert.deepEqual([early.few, early.tone], ["no verdict yet", "idle"], "an agent that has just begun");
+  for (const [verdict, few, tone, text] of cases) assert.deepEqual([verdict.few, verdict.tone, verdict.text], [few, tone, text]);
+});
+
+test("deeds stand in the order of the steps, whatever order they come in", () => {
+  const deed = (step, rule) => ({ step, rule, reason: "r", samples: 1, last: "" });
+  const groups = byStep([deed("anomaly", "a"), deed("news", "n"), deed("decimate", "b"), deed("dedup", "d"), deed("anomaly", "c")]);
+  assert.deepEqual(groups.map(({ step, deeds }) => [step, deeds.map((d) => d.rule).join("")]), [["dedup", "d"], ["anomaly", "ac"], ["decimate", "b"], ["news", "n"]]);
+  assert.deepEqual(byStep([]), []);
+});
+
+test("a refused reload is told with what holds instead, and with the day where it is another", () => {
+  const now_us = Date.UTC(2026, 4, 2, 12) * 1000;
+  const config = { revision: 2, since_us: now_us - 3600e6, refused: 1, refusal: "pitwire.toml:7: min is above max" };
+  assert.equal(refusalText({ now_us }), "", "an older agent");
+  assert.equal(refusalText({ now_us, config: { ...config, refusal: "" } }), "", "a good one came since");
+  assert.equal(refusalText({ now_us, config }), "The last reload of the configuration was refused: revision 2 since 11:00:00 UTC stays in force.\npitwire.toml:7: min is above max");
+  assert.match(refusalText({ now_us, config: { ...config, since_us: now_us - 86_400e6 } }), /since 2026-05-01 12:00:00 UTC stays/);
+  const many = refusalText({ now_us, config: { ...config, refusal: Array.from({ length: 9 }, (_, i) => `line ${i}`).join("\n") } });
+  assert.match(many, /\nline 3\nand 5 lines more, see the log$/);
+});
+
+test("the derived line is an identity of its own, and shows when it does not hold", () => {
+  const line = { received: 900, recovered: 0, stored: 880, backlog: 0, in_flight: 20, quarantined: 0, dropped: { validate: 0 }, duplicate: 0, balanced: true };
+  assert.equal(derivedText(line), "900 computed = 880 stored + 20 in flight");
+  assert.equal(derivedText({ ...line, received: 0, stored: 0, in_flight: 0 }), "0 computed = 0");
+  assert.equal(derivedText({ ...line, recovered: 5, backlog: 3, dropped: { validate: 2 } }), "900 computed + 5 recovered = 880 stored + 3 backlog + 20 in flight + 2 dropped");
+  assert.match(derivedText({ ...line, stored: 879 }), /^900 computed ≠ 879 stored/);
 });
