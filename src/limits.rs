@@ -21,6 +21,9 @@ pub const CHANNELS_PER_DEVICE_MAX: usize = 4_096;
 /// each channel.
 pub const RULES_PER_STEP_MAX: usize = 256;
 
+/// Events about anomalies of one device in a minute of its time; the rest are counted.
+pub const ANOMALY_EVENTS_MAX: usize = 60;
+
 /// Raw messages between a source and decode: 2,444 frames/s (`f1`) × 0.4 s.
 pub const RAW_ITEMS_MAX: usize = 1_024;
 /// Their bytes.

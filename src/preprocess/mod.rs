@@ -38,7 +38,7 @@ use crate::limits::RULES_PER_STEP_MAX;
 use crate::receipt::{Custody, Receipt};
 use crate::sample::{Column, Origin, UnixMicros};
 
-pub use anomaly::Config as Anomaly;
+pub use anomaly::{Config as Anomaly, Detector};
 pub use calibrate::Config as Calibrate;
 pub use counts::{Deed, Rule, StepCounts};
 pub use decimate::Config as Decimate;
@@ -138,6 +138,18 @@ impl StepName {
 pub enum Reason {
     /// Validate: outside the declared range, or no finite number.
     OutOfRange,
+    /// Anomaly: far from the level before it.
+    Spike,
+    /// Anomaly: stands still though it usually moves.
+    Flatline,
+    /// Anomaly: its level has moved.
+    Drift,
+    /// Anomaly: comes much slower than usual.
+    RateDrop,
+    /// Anomaly: a channel stopped while its device goes on; counted once.
+    Silence,
+    /// Anomaly: an event beyond what a device may have in a minute.
+    EventWithheld,
 }
 
 impl Reason {
@@ -146,6 +158,12 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OutOfRange => "out_of_range",
+            Self::Spike => "spike",
+            Self::Flatline => "flatline",
+            Self::Drift => "drift",
+            Self::RateDrop => "rate_drop",
+            Self::Silence => "silence",
+            Self::EventWithheld => "event_withheld",
         }
     }
 }

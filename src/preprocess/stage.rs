@@ -95,13 +95,14 @@ impl Lane {
 struct Device {
     lanes: HashMap<Name, Lane>,
     derive: derive::Device,
+    anomaly: anomaly::Device,
     /// For finding the one that was heard longest ago.
     heard: u64,
 }
 
 impl Device {
     fn new(rules: &Rules) -> Self {
-        Self { lanes: HashMap::new(), derive: rules.derive.device(), heard: 0 }
+        Self { lanes: HashMap::new(), derive: rules.derive.device(), anomaly: anomaly::Device::default(), heard: 0 }
     }
 
     fn lane(&mut self, rules: &Rules, meta: &Arc<ChannelMeta>) -> &mut Lane {
@@ -191,6 +192,7 @@ impl Preprocess {
         }
         let mut derived = std::mem::take(&mut aside.derived);
         for batch in std::iter::once(&mut batch).chain(&mut derived) {
+            let events = aside.events.len();
             let (columns, mut context) = Context::of(batch, setup, lag, &mut aside);
             for column in columns.iter_mut() {
                 // A corrected description is found by its name: the lane is that of the given one.
@@ -201,6 +203,8 @@ impl Preprocess {
                 lane.anomaly.apply(column, &mut context);
                 lane.decimate.apply(column, &mut context);
             }
+            let lanes = device.lanes.values_mut().map(|lane| &mut lane.anomaly);
+            device.anomaly.look(columns, lanes, &mut context, events);
             columns.retain(|column| !column.is_empty());
         }
         out.push(Item::Batch(batch));
