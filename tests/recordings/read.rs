@@ -63,7 +63,8 @@ struct Signal {
 fn signals(dbc: &str) -> BTreeMap<u32, Vec<Signal>> {
     let (mut all, mut id) = (BTreeMap::<u32, Vec<Signal>>::new(), 0);
     for line in dbc.lines() {
-        let parts: Vec<&str> = line.split([' ', ':', '|', '@', '(', ',', ')']).filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> =
+            line.split([' ', ':', '|', '@', '(', ',', ')']).filter(|part| !part.is_empty()).collect();
         match parts[..] {
             ["BO_", number, ..] => id = number.parse().expect("an id"),
             ["SG_", name, start, length, order, scale, offset, ..] => all.entry(id).or_default().push(Signal {

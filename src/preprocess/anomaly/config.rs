@@ -45,19 +45,19 @@ const fn learn_for() -> Duration {
     Duration::from_secs(30)
 }
 const fn spike_factor() -> f64 {
-    8.0
+    6.0
 }
 const fn flatline_after() -> Duration {
     Duration::from_secs(10)
 }
 const fn flatline_factor() -> f64 {
-    4.0
+    3.0
 }
 const fn drift_window() -> Duration {
     Duration::from_secs(300)
 }
 const fn drift_factor() -> f64 {
-    4.0
+    3.0
 }
 const fn rate_window() -> Duration {
     Duration::from_secs(5)
@@ -110,10 +110,8 @@ impl Config {
         if self.detect.is_empty() {
             fault("detect", "nothing is looked for: name a detector, or leave the key out for all".into());
         }
-        for (index, detector) in self.detect.iter().enumerate() {
-            if self.detect[..index].contains(detector) {
-                fault("detect", format!("{detector:?} stands there twice: once is enough"));
-            }
+        if (1..self.detect.len()).any(|index| self.detect[..index].contains(&self.detect[index])) {
+            fault("detect", "a detector stands there twice: once is enough".into());
         }
         for (key, value, low, high) in [
             ("spike_factor", self.spike_factor, 1.0, 1e6),

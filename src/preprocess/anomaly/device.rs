@@ -1,7 +1,8 @@
 //! One device and boot: channels that stop while it goes on, and how many events it may have.
 //!
 //! The device's time is the latest of all its samples. A channel whose last sample is further behind it than
-//! `rate_window` plus twice what was usual for it so far has stopped. This is looked at once for each second of device
+//! `rate_window`, or [`PACES`] times its usual distance of samples, plus twice what was usual for it so far has stopped.
+//! This is looked at once for each second of device
 //! time, after a whole batch, so that a frame with one channel's burst does not make the others look late.
 //! What is seen depends on what came of the other channels meanwhile, and so on the batches, unlike all
 //! verdicts on samples.
@@ -16,6 +17,10 @@ use crate::limits::ANOMALY_EVENTS_MAX;
 use crate::sample::{Column, Quality};
 
 const SECOND_US: i64 = 1_000_000;
+/// Distances of samples for which a channel may be silent.
+const PACES: i64 = 20;
+/// Samples before the first verdict.
+const SAMPLES_MIN: u32 = 20;
 const MINUTE_US: i64 = 60 * SECOND_US;
 
 /// What is held of one device and boot.
@@ -33,8 +38,11 @@ pub(in crate::preprocess) struct Device {
 /// How a channel keeps up with its device.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Silence {
-    /// How far behind it was at most, µs.
+    /// How far behind it was at most before it came again, µs.
     behind: i64,
+    /// How far behind it has been since its sample at `last`, µs.
+    waiting: i64,
+    last: i64,
     /// Its last sample before it stopped, µs, if it has.
     since: Option<i64>,
 }
@@ -90,17 +98,26 @@ fn silence(watch: &mut Watch, now: i64, context: &mut Context<'_>) {
     let Some(last) = watch.last.filter(|_| watch.config.detect.contains(&Detector::RateDrop)) else { return };
     let (name, behind) = (&watch.meta.name, now.saturating_sub(last));
     let window = i64::try_from(watch.config.rate_window.as_micros()).unwrap_or(i64::MAX);
-    let threshold = window.saturating_add(watch.silence.behind.saturating_mul(2));
-    match watch.silence.since {
+    let learning = watch.learning(now) || watch.seen < SAMPLES_MIN;
+    let silence = &mut watch.silence;
+    if silence.last != last {
+        let stopped = silence.since.is_some();
+        // What was told as a silence is not usual.
+        silence.behind = if stopped { silence.behind } else { silence.behind.max(silence.waiting) };
+        (silence.last, silence.waiting) = (last, 0);
+    }
+    silence.waiting = behind;
+    let threshold = window.max(watch.pace / 64 * PACES).saturating_add(silence.behind.saturating_mul(2));
+    match silence.since {
         Some(since) if since == last => {}
         Some(since) => {
-            watch.silence.since = None;
+            silence.since = None;
             let text = format!("silence over: {name} comes again, after {}", lasting(since, last));
             context.aside.events.push(Told::back(last, text).event(name, context));
         }
-        None if watch.learning(now) || behind <= threshold => watch.silence.behind = watch.silence.behind.max(behind),
+        None if learning || behind <= threshold => {}
         None => {
-            watch.silence.since = Some(last);
+            silence.since = Some(last);
             let at = last.saturating_add(threshold);
             let text = format!(
                 "silence: {name} has sent nothing for {} while its device goes on, usual at most {} s",

@@ -4,9 +4,11 @@
 //! Tests Based on Geometric Moving Averages*, Technometrics 1, 1959): the level over a tenth of `drift_window`, and the
 //! reference over `drift_window`. How far they usually are apart is learned (a [`Sketch`]):
 //! ```text
-//! |level − reference| > drift_factor × the distance that 90 % do not exceed
+//! |level − reference| > max(drift_factor × the distance that 90 % do not exceed,
+//!                           the step from bin to bin that 99 % do not exceed)
 //! ```
-//! is a drift, until the distance is below half of that. Distances are learned clipped at the threshold.
+//! is a drift, until the distance is below half of that. Distances are learned clipped at the threshold. What moves
+//! as far within a bin anyway (a pedal) has no slow level that could drift: hence the second part.
 //! A level that moves by `r` per second ends up `0.9 × r × drift_window` from its reference: slower than that
 //! against the channel's own wandering it is not seen. A channel that wanders widely (a speed) has a wide band.
 //! The reference follows, so a level that stays where it went is the usual one after some windows.
@@ -19,6 +21,8 @@ const BINS: f64 = 300.0;
 const LEVEL_BINS: f64 = 30.0;
 /// Bins before the first verdict: two windows.
 const BINS_MIN: u32 = 600;
+/// Steps before the first verdict: what has hardly moved has no scale.
+const STEPS_MIN: u32 = 20;
 /// Bins between two computations of the threshold.
 const REFRESH_EVERY: u32 = 16;
 
@@ -34,6 +38,9 @@ pub(super) struct Drift {
     level: f64,
     reference: f64,
     distances: Sketch,
+    /// Mean of the last bin.
+    mean: f64,
+    steps: Sketch,
     threshold: f64,
     away: Option<Away>,
 }
@@ -58,6 +65,8 @@ impl Drift {
             level: 0.0,
             reference: 0.0,
             distances: Sketch::new(),
+            mean: 0.0,
+            steps: Sketch::new(),
             threshold: f64::INFINITY,
             away: None,
         }
@@ -83,6 +92,10 @@ impl Drift {
         // A plain mean until there are enough for an exponentially weighted one.
         self.level += (mean - self.level) / seen.min(LEVEL_BINS);
         self.reference += (mean - self.reference) / seen.min(BINS);
+        if self.bins > 1 {
+            self.steps.add((mean - self.mean).abs());
+        }
+        self.mean = mean;
         if seen <= BINS / 2.0 {
             return;
         }
@@ -92,10 +105,11 @@ impl Drift {
             return;
         }
         if self.bins.is_multiple_of(REFRESH_EVERY) {
-            self.threshold = self.factor * self.distances.quantile(0.9);
+            self.threshold = (self.factor * self.distances.quantile(0.9)).max(self.steps.quantile(0.99));
         }
         let band = if self.away.is_some() { self.threshold / 2.0 } else { self.threshold };
         let Self { level, reference, threshold, .. } = *self;
-        self.away = (distance > band).then_some(Away { level, reference, threshold });
+        self.away =
+            (distance > band && self.steps.total() >= STEPS_MIN).then_some(Away { level, reference, threshold });
     }
 }

@@ -19,7 +19,7 @@ use super::sketch::Sketch;
 /// Dwells before the first verdict.
 const DWELLS_MIN: u32 = 100;
 /// How often the median dwell fits into `flatline_after` for a channel that usually moves.
-const MOVES_WITHIN: f64 = 20.0;
+const MOVES_WITHIN: f64 = 10.0;
 /// Values at which a channel is known to rest.
 const RESTS: usize = 4;
 /// Dwells between two computations of the threshold.
@@ -97,7 +97,7 @@ impl Flatline {
     /// The dwell that ends now, µs.
     fn learn(&mut self, dwell: f64) {
         let dwell = if self.resting { dwell } else { dwell.min(self.threshold) };
-        if dwell > self.after / 4.0 {
+        if dwell >= self.after {
             let of_value = self.rests.iter().position(|(rest, _)| *rest == self.value);
             let shortest = (0..RESTS).min_by(|&a, &b| self.rests[a].1.total_cmp(&self.rests[b].1));
             if let Some(index) = of_value.or(shortest)

@@ -33,10 +33,12 @@ pub(super) struct Watch {
     pub(super) rule: Rule,
     pub(super) config: Arc<Config>,
     first: i64,
+    /// Samples so far.
+    pub(super) seen: u32,
     /// The last sample's time, µs; `None` before the first.
     pub(super) last: Option<i64>,
     /// The usual distance of two samples, µs, times 64: an exponentially weighted mean, clipped at three times itself.
-    pace: i64,
+    pub(super) pace: i64,
     spike: Option<Spike>,
     flatline: Option<Flatline>,
     drift: Option<Drift>,
@@ -55,6 +57,7 @@ impl Watch {
             rule: rule.clone(),
             config: config.clone(),
             first: 0,
+            seen: 0,
             last: None,
             pace: 0,
             spike: wanted(Detector::Spike).then(|| Spike::new(config.spike_factor)),
@@ -92,6 +95,7 @@ impl Watch {
             return Quality::GOOD;
         }
         self.last = Some(t);
+        self.seen = self.seen.saturating_add(1);
         // Below 2^58: times within a few thousand years of each other.
         let distance = distance.min(1 << 57);
         if self.pace == 0 {
