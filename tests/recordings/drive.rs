@@ -15,8 +15,8 @@ use pitwire::sample::{
 
 use crate::read::Recording;
 
-/// What comes at once.
-const BATCH_US: i64 = 200_000;
+/// What comes at once, µs.
+pub(crate) const BATCH_US: i64 = 200_000;
 
 /// A stretch of samples with one flag.
 #[derive(Debug, Clone)]
@@ -46,8 +46,8 @@ impl Verdicts {
     }
 }
 
-/// `recording` in batches of 200 ms through a stage with the steps of `config`.
-pub(crate) fn drive(recording: &Recording, config: &str) -> Verdicts {
+/// `recording` in batches of `batch_us` through a stage with the steps of `config`.
+pub(crate) fn drive(recording: &Recording, config: &str, batch_us: i64) -> Verdicts {
     let config: Config = toml::from_str(config).expect("a configuration");
     assert!(config.faults().is_empty());
     let ledger = Ledger::new();
@@ -65,7 +65,7 @@ pub(crate) fn drive(recording: &Recording, config: &str) -> Verdicts {
     let starts = recording.channels.iter().filter_map(|channel| channel.times.first());
     let mut until = starts.min().copied().unwrap_or(0);
     while recording.channels.iter().zip(&at).any(|(channel, &at)| at < channel.times.len()) {
-        until += BATCH_US;
+        until += batch_us;
         let mut columns = Vec::new();
         for ((channel, at), meta) in recording.channels.iter().zip(&mut at).zip(&metas) {
             let from = *at;

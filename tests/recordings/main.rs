@@ -1,5 +1,6 @@
-//! The anomaly step on recordings of real cars, which are not part of the project: how often it is wrong, and what it finds
-//! of faults planted into them. `cargo test --test recordings -- --nocapture` prints the tables.
+//! The anomaly step with its defaults on recordings of real cars, which are not part of the project: how often
+//! it is wrong, what it finds of faults that are planted into them, and how long it takes.
+//! `cargo test --test recordings -- --nocapture` prints the tables.
 
 mod drive;
 mod plant;
@@ -7,10 +8,11 @@ mod read;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use drive::drive;
+use drive::{BATCH_US, Episode, Verdicts, drive};
 use pitwire::sample::Quality;
+use plant::{Planted, Seeded};
 use read::Recording;
 
 const DEFAULTS: &str = "[[anomaly]]\nchannel = '*'";
@@ -21,158 +23,198 @@ const DETECTORS: [(Quality, &str); 4] = [
     (Quality::RATE_DROP, "rate_drop"),
 ];
 
+/// Flagged samples of 1,000, over all recordings: measured 0.06.
+const FLAGGED_PER_1000_MAX: f64 = 0.15;
+/// Stretches of flagged samples in an hour of one channel: measured 1.2.
+const EPISODES_PER_HOUR_MAX: f64 = 3.0;
+/// Events in an hour of one channel: measured 0.1.
+const EVENTS_PER_HOUR_MAX: f64 = 0.2;
+
 /// Where the recordings are, if they are.
 fn data(test: &str) -> Option<PathBuf> {
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let data = std::env::var_os("PITWIRE_DATA").map_or(beside, PathBuf::from);
-    if data.join("can").is_dir() {
+    if data.is_dir() {
+        // From here on what cannot be read is a failure.
         return Some(data);
     }
     support::skip(test, &format!("no recordings in {}: set PITWIRE_DATA", data.display()));
     None
 }
 
-fn recordings(data: &std::path::Path) -> Vec<Recording> {
+fn recordings(data: &Path) -> Vec<Recording> {
     let mut all = vec![read::can(data), read::csv(data, "csv_sample.csv"), read::csv(data, "accessport_sample.csv")];
     all.extend(["markers.json", "short.json"].map(|name| read::mlg(data, name)));
-    all.extend(["telit-he910.log", "bundg_zeus_9.log"].map(|name| read::nmea(data, name)));
+    all.extend(["telit-he910.log", "bundg_zeus_9.log", "skytraq-dgps.log"].map(|name| read::nmea(data, name)));
     all
+}
+
+fn seconds(us: i64) -> f64 {
+    us as f64 / 1e6
+}
+
+fn channel_hours(recording: &Recording) -> f64 {
+    recording.channels.iter().map(|c| seconds(c.times[c.times.len() - 1] - c.times[0]) / 3600.0).sum()
 }
 
 #[test]
 fn recordings_of_sound_cars_are_hardly_ever_complained_of() {
     let Some(data) = data("recordings_of_sound_cars_are_hardly_ever_complained_of") else { return };
+    println!("samples flagged (in stretches); the cars were sound, so each counts as false");
+    println!(
+        "{:22}{:>9}{:>9}{:>7}{:>11}{:>11}{:>11}{:>11}{:>10}{:>12}{:>8}",
+        "recording",
+        "channels",
+        "samples",
+        "hours",
+        "spike",
+        "flatline",
+        "drift",
+        "rate_drop",
+        "of 1,000",
+        "stretches/h",
+        "events"
+    );
+    let (mut samples, mut hours, mut flagged, mut episodes, mut events) = (0, 0.0, 0, 0, 0);
+    let mut all: Vec<(String, Episode)> = Vec::new();
     for recording in recordings(&data) {
-        let verdicts = drive(&recording, DEFAULTS);
-        let hours: f64 =
-            recording.channels.iter().map(|c| (c.times[c.times.len() - 1] - c.times[0]) as f64 / 3.6e9).sum();
+        let verdicts = drive(&recording, DEFAULTS, BATCH_US);
+        let own_flagged: u64 = verdicts.episodes.iter().map(|episode| episode.samples).sum();
+        let own_hours = channel_hours(&recording);
+        print!("{:22}{:>9}{:>9}{own_hours:>7.2}", recording.name, recording.channels.len(), verdicts.samples);
+        for (quality, _) in DETECTORS {
+            let of: Vec<u64> = verdicts.of(quality).map(|episode| episode.samples).collect();
+            print!("{:>11}", format!("{} ({})", of.iter().sum::<u64>(), of.len()));
+        }
         println!(
-            "{:24} channels {} samples {} hours {hours:.2} ns {}",
-            recording.name,
-            recording.channels.len(),
-            verdicts.samples,
-            verdicts.took.as_nanos() as u64 / verdicts.samples.max(1)
+            "{:>10.3}{:>12.2}{:>8}",
+            own_flagged as f64 * 1000.0 / verdicts.samples as f64,
+            verdicts.episodes.len() as f64 / own_hours,
+            verdicts.events.len()
         );
-        for (quality, name) in DETECTORS {
-            let (e, s) = (verdicts.of(quality).count(), verdicts.of(quality).map(|e| e.samples).sum::<u64>());
-            println!("   {name:10} episodes {e} samples {s}");
-            for e in verdicts.of(quality).take(12) {
-                println!(
-                    "       {} {:.2}..{:.2} n {} value {}",
-                    e.channel,
-                    e.from as f64 / 1e6,
-                    e.to as f64 / 1e6,
-                    e.samples,
-                    e.value
-                );
-            }
-        }
-        for (t, text) in verdicts.events.iter().take(40) {
-            println!("   event {:.2} {text}", *t as f64 / 1e6);
-        }
+        verdicts.events.iter().for_each(|(t, text)| println!("    {:.2} s: {text}", seconds(*t)));
+        samples += verdicts.samples;
+        hours += own_hours;
+        flagged += own_flagged;
+        episodes += verdicts.episodes.len();
+        events += verdicts.events.len();
+        all.extend(verdicts.episodes.into_iter().map(|episode| (recording.name.clone(), episode)));
     }
+    println!("all verdicts:");
+    for (recording, Episode { channel, quality, from, to, samples, value }) in &all {
+        let (_, name) = DETECTORS.iter().find(|(known, _)| known == quality).expect("one of four");
+        println!(
+            "    {recording} {channel}: {name} from {:.2} s to {:.2} s, {samples} samples from {value} on",
+            seconds(*from),
+            seconds(*to)
+        );
+    }
+    let of_1000 = flagged as f64 * 1000.0 / samples as f64;
+    let (per_hour, events_per_hour) = (f64::from(episodes as u32) / hours, f64::from(events as u32) / hours);
+    println!(
+        "together: {of_1000:.3} of 1,000 samples, {per_hour:.2} stretches and {events_per_hour:.2} events per channel and hour"
+    );
+    assert!(of_1000 < FLAGGED_PER_1000_MAX && per_hour < EPISODES_PER_HOUR_MAX, "{of_1000} {per_hour}");
+    assert!(events_per_hour < EVENTS_PER_HOUR_MAX, "{events_per_hour}");
 }
 
-/// How many of `planted` were found, and after how many seconds: the median and the longest.
-fn found(planted: &[plant::Planted], verdicts: &drive::Verdicts, quality: Quality) -> (usize, f64, f64) {
-    let mut delays: Vec<f64> = planted
-        .iter()
-        .filter_map(|fault| {
-            let of = |e: &&drive::Episode| e.channel == fault.channel && e.from <= fault.to && e.to >= fault.from;
-            let first = verdicts.of(quality).filter(of).map(|e| e.from.max(fault.from)).min()?;
-            Some((first - fault.from) as f64 / 1e6)
-        })
-        .collect();
-    delays.sort_by(f64::total_cmp);
-    let at = |share: f64| delays.get(((delays.len().max(1) - 1) as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-    (delays.len(), at(0.5), at(1.0))
+/// How many faults were found of each channel, and after how long.
+struct Found {
+    share: f64,
+    line: String,
+}
+
+fn found(planted: &[Planted], quality: Quality, verdicts: &Verdicts) -> Found {
+    let mut delays: Vec<i64> = Vec::new();
+    let mut missed = std::collections::BTreeMap::<&str, usize>::new();
+    for fault in planted {
+        let meets = |e: &&Episode| e.channel == fault.channel && e.from <= fault.to && e.to >= fault.from;
+        match verdicts.of(quality).filter(meets).map(|e| e.from.max(fault.from) - fault.from).min() {
+            Some(delay) => delays.push(delay),
+            None => *missed.entry(&fault.channel).or_default() += 1,
+        }
+    }
+    delays.sort_unstable();
+    let after = match (delays.get(delays.len() / 2), delays.last()) {
+        (Some(median), Some(longest)) => format!("after {:.1} s, at most {:.1} s", seconds(*median), seconds(*longest)),
+        _ => String::new(),
+    };
+    let share = delays.len() as f64 / planted.len() as f64;
+    Found { share, line: format!("{:>4} of {:<4} {after:34} missed {missed:?}", delays.len(), planted.len()) }
+}
+
+/// Plants a fault, prints what is found of it, and holds it to `least`.
+fn check(
+    recording: &Recording,
+    what: &str,
+    quality: Quality,
+    least: f64,
+    plant: impl Fn(&mut Recording) -> Vec<Planted>,
+) {
+    let mut faulty = recording.clone();
+    let planted = plant(&mut faulty);
+    let found = found(&planted, quality, &drive(&faulty, DEFAULTS, BATCH_US));
+    println!("{:22}{what:36}{}", recording.name, found.line);
+    assert!(found.share >= least, "{what}: {} found, at least {least} expected", found.share);
 }
 
 #[test]
 fn faults_planted_into_recordings_are_found() {
     let Some(data) = data("faults_planted_into_recordings_are_found") else { return };
-    for recording in [read::can(&data), read::csv(&data, "accessport_sample.csv")] {
-        let sound = plant::moving(&recording);
-        println!("{} {:?}", sound.name, sound.channels.iter().map(|c| c.name.as_str()).collect::<Vec<_>>());
-        let mut seeded = plant::Seeded(0x5EED);
-        let mut show = |what: &str, faulty: &Recording, planted: &[plant::Planted], quality: Quality, detail: bool| {
-            let verdicts = drive(faulty, DEFAULTS);
-            let (n, median, longest) = found(planted, &verdicts, quality);
-            println!("  {what:30} planted {} found {n} delay {median:.1} {longest:.1}", planted.len());
-            if detail {
-                for c in &sound.channels {
-                    let of: Vec<_> = planted.iter().filter(|p| p.channel == c.name).cloned().collect();
-                    let (n, m, l) = found(&of, &verdicts, quality);
-                    println!("        {:20} {n}/{} {m:.1} {l:.1}", c.name, of.len());
-                }
-            }
-        };
-        for size in [0.2, 0.5, 1.0, 2.0] {
-            let mut faulty = sound.clone();
-            let planted = plant::spikes(&mut faulty, size, &mut seeded);
-            show(&format!("spike {size}"), &faulty, &planted, Quality::SPIKE, size == 1.0);
+    let seed = 0x5EED;
+    let recordings = [plant::moving(&read::can(&data)), plant::moving(&read::csv(&data, "accessport_sample.csv"))];
+    // What is asserted is what was measured, with some room: fewer on the slow logger, where a pedal may go from one
+    // end to the other between two samples, and where the car rests often.
+    for (recording, spikes, freezes) in
+        [(&recordings[0], [0.7, 0.75, 0.75], 0.9), (&recordings[1], [0.2, 0.2, 0.9], 0.6)]
+    {
+        for (size, least) in [0.5, 1.0, 2.0].into_iter().zip(spikes) {
+            let what = format!("spike of {size} ranges");
+            let plant = |faulty: &mut Recording| plant::spikes(faulty, size, &mut Seeded(seed));
+            check(recording, &what, Quality::SPIKE, least, plant);
         }
-        let mut faulty = sound.clone();
-        let count = if sound.name.starts_with("can") { 1 } else { 10 };
-        let planted = plant::freezes(&mut faulty, count, 25_000_000, &mut seeded);
-        show("freeze", &faulty, &planted, Quality::FLATLINE, true);
-        for size in [0.2, 0.5, 1.0] {
-            let mut faulty = sound.clone();
-            let planted = plant::drifts(&mut faulty, size, 480_000_000);
-            show(&format!("drift {size}"), &faulty, &planted, Quality::DRIFT, size == 1.0);
-        }
-        let mut faulty = sound.clone();
-        let planted = plant::halved(&mut faulty);
-        show("halved", &faulty, &planted, Quality::RATE_DROP, false);
-        let mut faulty = sound.clone();
-        let planted = plant::stops(&mut faulty, 20_000_000);
-        let v = drive(&faulty, DEFAULTS);
-        println!("stops {planted:?}");
-        for (t, text) in v.events.iter().filter(|e| e.1.starts_with("silence")) {
-            println!("   {:.2} {text}", *t as f64 / 1e6);
-        }
+        let count = if std::ptr::eq(recording, &recordings[0]) { 1 } else { 10 };
+        let plant = |faulty: &mut Recording| plant::freezes(faulty, count, 25_000_000, &mut Seeded(seed));
+        check(recording, "frozen for 25 s while moving", Quality::FLATLINE, freezes, plant);
+        check(recording, "every other sample missing", Quality::RATE_DROP, 1.0, plant::halved);
+    }
+    for (size, least) in [(0.5, 0.0), (1.0, 0.2), (2.0, 0.6)] {
+        let what = format!("drift of {size} ranges in 5 min");
+        let plant = |faulty: &mut Recording| plant::drifts(faulty, size, 300_000_000);
+        check(&recordings[1], &what, Quality::DRIFT, least, plant);
     }
 }
 
 #[test]
-fn sweep() {
-    let data = data("x").unwrap();
-    let configs: Vec<String> =
-        std::env::var("SWEEP").unwrap().split(';').map(|k| format!("{DEFAULTS}\n{}", k.replace(',', "\n"))).collect();
-    let recs = [read::can(&data), read::csv(&data, "accessport_sample.csv")];
-    for config in &configs {
-        println!("== {}", config.replace('\n', " "));
-        for recording in &recs {
-            let v = drive(recording, config);
-            print!("{:10} FP", &recording.name[..8]);
-            for (q, n) in DETECTORS {
-                print!(" {n} {}/{}", v.of(q).count(), v.of(q).map(|e| e.samples).sum::<u64>());
-            }
-            for e in v.of(Quality::FLATLINE).chain(v.of(Quality::DRIFT)) {
-                print!(" [{} {:.0}-{:.0} {}]", e.channel, e.from as f64 / 1e6, e.to as f64 / 1e6, e.value);
-            }
-            print!(" EV {}", v.events.len());
-            println!();
-            let sound = plant::moving(recording);
-            let mut seeded = plant::Seeded(0x5EED);
-            for size in [0.5, 1.0, 2.0] {
-                let mut f = sound.clone();
-                let p = plant::spikes(&mut f, size, &mut seeded);
-                print!("   spike{size} {:?}/{}", found(&p, &drive(&f, config), Quality::SPIKE).0, p.len());
-            }
-            let mut f = sound.clone();
-            let count = if sound.name.starts_with("can") { 1 } else { 10 };
-            let p = plant::freezes(&mut f, count, 25_000_000, &mut seeded);
-            print!("   freeze {:?}/{}", found(&p, &drive(&f, config), Quality::FLATLINE), p.len());
-            for size in [0.2, 0.5, 1.0] {
-                let mut f = recording.clone();
-                let p = plant::drifts(&mut f, size, 300_000_000);
-                print!("   drift{size} {:?}/{}", found(&p, &drive(&f, config), Quality::DRIFT), p.len());
-                for e in drive(&f, config).of(Quality::DRIFT) {
-                    print!(" [{} {:.0}-{:.0}]", e.channel, e.from as f64 / 1e6, e.to as f64 / 1e6);
-                }
-            }
-            println!();
-        }
+fn a_channel_that_stops_in_a_recording_is_told_of() {
+    let Some(data) = data("a_channel_that_stops_in_a_recording_is_told_of") else { return };
+    for mut recording in [read::can(&data), read::csv(&data, "accessport_sample.csv")] {
+        let planted = plant::stops(&mut recording, 20_000_000);
+        let verdicts = drive(&recording, DEFAULTS, BATCH_US);
+        let silence = |name: &str, what: &str| {
+            let start = format!("{what}: {name} ");
+            verdicts.events.iter().find(|(_, text)| text.starts_with(&start)).map(|(t, _)| *t)
+        };
+        let told = planted.iter().filter(|fault| {
+            let (onset, end) = (silence(&fault.channel, "silence"), silence(&fault.channel, "silence over"));
+            onset.is_some_and(|t| t < fault.to) && end.is_some_and(|t| t >= fault.to)
+        });
+        let (told, planted) = (told.count(), planted.len());
+        println!("{:22}silent for 20 s: {told} of {planted} told of, onset and end", recording.name);
+        // `REVERSE` and `EBRAKE` come once a second: 20 samples have to be there before.
+        assert_eq!(told, planted);
+    }
+}
+
+#[test]
+fn the_time_it_takes_is_told() {
+    let Some(data) = data("the_time_it_takes_is_told") else { return };
+    let recording = read::can(&data);
+    let build = if cfg!(debug_assertions) { "with debug assertions" } else { "optimised" };
+    for batch_us in [BATCH_US, 5_000_000] {
+        let best = |config: &str| (0..5).map(|_| drive(&recording, config, batch_us).took).min().expect("five");
+        let (without, with, samples) = (best(""), best(DEFAULTS), drive(&recording, "", batch_us).samples);
+        let ns = with.saturating_sub(without).as_nanos() as f64 / samples as f64;
+        println!("batches of {} s: {ns:.1} ns a sample for the step, {build}", seconds(batch_us));
     }
 }

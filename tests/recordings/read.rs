@@ -20,12 +20,6 @@ pub(crate) struct Recording {
     pub(crate) channels: Vec<Channel>,
 }
 
-impl Recording {
-    pub(crate) fn channel(&self, name: &str) -> &Channel {
-        self.channels.iter().find(|channel| channel.name == name).expect("the recording has the channel")
-    }
-}
-
 #[derive(Default)]
 struct Columns(BTreeMap<String, (Vec<i64>, Vec<f64>)>);
 

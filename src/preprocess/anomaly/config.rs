@@ -45,7 +45,7 @@ const fn learn_for() -> Duration {
     Duration::from_secs(30)
 }
 const fn spike_factor() -> f64 {
-    6.0
+    5.0
 }
 const fn flatline_after() -> Duration {
     Duration::from_secs(10)

@@ -31,7 +31,8 @@ pub(super) struct Drift {
     factor: f64,
     /// µs.
     bin_us: i64,
-    bin: i64,
+    /// Where the present bin ends, µs.
+    bin_end: i64,
     sum: f64,
     count: f64,
     bins: u32,
@@ -58,7 +59,7 @@ impl Drift {
         Self {
             factor,
             bin_us: ((window.as_micros() as f64 / BINS) as i64).max(1),
-            bin: i64::MIN,
+            bin_end: i64::MIN,
             sum: 0.0,
             count: 0.0,
             bins: 0,
@@ -74,12 +75,12 @@ impl Drift {
 
     /// Where the level is, if it is away at `t`.
     pub(super) fn see(&mut self, t: i64, value: f64) -> Option<Away> {
-        let bin = t.div_euclid(self.bin_us);
-        if bin != self.bin {
+        if t >= self.bin_end {
             if self.count > 0.0 {
                 self.close(self.sum / self.count);
             }
-            (self.bin, self.sum, self.count) = (bin, 0.0, 0.0);
+            let end = (t.div_euclid(self.bin_us) + 1).saturating_mul(self.bin_us);
+            (self.bin_end, self.sum, self.count) = (end, 0.0, 0.0);
         }
         self.sum += value;
         self.count += 1.0;

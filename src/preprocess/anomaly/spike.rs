@@ -8,13 +8,17 @@
 //! threshold = spike_factor × max(1.4826 × median of the moves, a quarter of the largest confirmed move)
 //! ```
 //! 1.4826 makes the median of absolute deviations that of a normal distribution's σ (F. R. Hampel, *The Influence
-//! Curve and its Role in Robust Estimation*, JASA 69, 1974). A move is a innovation that is not 0. It is *confirmed* if
+//! Curve and its Role in Robust Estimation*, JASA 69, 1974). A move is an innovation that is not 0. It is *confirmed* if
 //! the next value stays nearer to it than to the level before: those are real steps, whatever their size. One
 //! that comes back at once counts at most as the largest confirmed one (clipped, as in P. J. Huber, *Robust
 //! Estimation of a Location Parameter*, Ann. Math. Stat. 35, 1964), so spikes do not teach that spikes are usual.
 //!
 //! What is beyond the threshold is held apart from level and scale. Back after at most [`SAMPLES_MAX`] it was a
 //! spike. If it stays it was a step: the level moves there, and the step is learned as a confirmed move.
+//!
+//! A car that is warmed up standing knows nothing of driving: while the range of the accepted values grows by more than
+//! a tenth, and for a sixth of `learn_for` after that, there is no verdict. On the recordings that took away
+//! nearly all false ones.
 
 use super::sketch::Sketch;
 
@@ -22,6 +26,10 @@ use super::sketch::Sketch;
 const SAMPLES_MAX: u32 = 3;
 /// Moves before the first verdict.
 const MOVES_MIN: u32 = 100;
+/// By what the range grows before it is learned anew how the channel moves.
+const RANGE_GROWTH: f64 = 1.1;
+/// For this part of `learn_for`.
+const SETTLE_PARTS: u32 = 6;
 /// Moves between two computations of the threshold, which takes about 160 additions.
 const REFRESH_EVERY: u32 = 64;
 
@@ -36,6 +44,11 @@ pub(super) struct Spike {
     /// The last value and the level before it, if it moved: to be confirmed.
     moved: Option<(f64, f64)>,
     out: Option<Excursion>,
+    low: f64,
+    high: f64,
+    /// Until when it is only learned from, since its range has grown, µs.
+    settles: i64,
+    settle_us: i64,
 }
 
 /// Values beyond the threshold, one after the other.
@@ -63,7 +76,7 @@ pub(super) enum Seen {
 }
 
 impl Spike {
-    pub(super) const fn new(factor: f64) -> Self {
+    pub(super) fn new(factor: f64, learn_for: std::time::Duration) -> Self {
         Self {
             factor,
             recent: [0.0; 3],
@@ -73,6 +86,11 @@ impl Spike {
             until_refresh: 0,
             moved: None,
             out: None,
+            low: f64::INFINITY,
+            high: f64::NEG_INFINITY,
+            settles: i64::MIN,
+            // At most a day.
+            settle_us: (learn_for / SETTLE_PARTS).as_micros() as i64,
         }
     }
 
@@ -89,7 +107,7 @@ impl Spike {
         }
         let level = median(self.recent);
         let innovation = (value - level).abs();
-        if !learning && innovation > self.threshold {
+        if !learning && innovation > self.threshold && t >= self.settles {
             return self.beyond(t, value, level, innovation);
         }
         if let Some((value_before, level_before)) = self.moved.take() {
@@ -97,11 +115,22 @@ impl Spike {
             let stays = (value - value_before).abs() <= (value - level_before).abs();
             self.learn(amount, stays);
         }
+        self.widen(t, value);
         if innovation > 0.0 {
             self.moved = Some((value, level));
         }
         self.recent = [self.recent[1], self.recent[2], value];
         self.out.take().map_or(Seen::Usual, Seen::Returned)
+    }
+
+    /// A range that grows by more than a tenth is another way to be driven.
+    fn widen(&mut self, t: i64, value: f64) {
+        let (low, high) = (self.low.min(value), self.high.max(value));
+        let first = self.high < self.low;
+        if first || high - low > (self.high - self.low) * RANGE_GROWTH {
+            self.settles = t.saturating_add(self.settle_us);
+            (self.low, self.high) = (low, high);
+        }
     }
 
     fn beyond(&mut self, t: i64, value: f64, level: f64, innovation: f64) -> Seen {

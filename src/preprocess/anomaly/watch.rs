@@ -60,7 +60,7 @@ impl Watch {
             seen: 0,
             last: None,
             pace: 0,
-            spike: wanted(Detector::Spike).then(|| Spike::new(config.spike_factor)),
+            spike: wanted(Detector::Spike).then(|| Spike::new(config.spike_factor, config.learn_for)),
             flatline: wanted(Detector::Flatline).then(|| Flatline::new(config.flatline_after, config.flatline_factor)),
             drift: wanted(Detector::Drift).then(|| Drift::new(config.drift_window, config.drift_factor)),
             rate: wanted(Detector::RateDrop).then(|| Rate::new(config.rate_window, config.rate_factor, meta.rate_mhz)),
