@@ -81,11 +81,11 @@ impl Flatline {
         if value == self.value
             && let Some(since) = self.since
         {
-            let stands = (t - since) as f64 > self.threshold && !self.resting && !learning;
+            let stands = t.saturating_sub(since) as f64 > self.threshold && !self.resting && !learning;
             return stands.then_some(Still { since, threshold: self.threshold });
         }
         if let Some(since) = self.since {
-            self.learn((t - since) as f64);
+            self.learn(t.saturating_sub(since) as f64);
         }
         self.resting = value == self.low || value == self.high || self.rests.iter().any(|(rest, _)| *rest == value);
         self.low = self.low.min(value);

@@ -70,14 +70,14 @@ impl Rate {
     /// Whether the channel comes too slowly at `t`, which is later than all before.
     pub(super) fn see(&mut self, t: i64, learning: bool) -> Option<Slow> {
         let start = *self.start.get_or_insert(t);
-        if t - self.last > self.window / 2 && self.count > 0 {
+        if t.saturating_sub(self.last) > self.window / 2 && self.count > 0 {
             self.torn = true;
         }
         self.last = t;
-        if t - start >= self.window {
+        if t.saturating_sub(start) >= self.window {
             self.close(start, learning);
             // Windows follow each other without a gap while samples come.
-            self.start = Some(if self.torn { t } else { start + self.window });
+            self.start = Some(if self.torn { t } else { start.saturating_add(self.window) });
             (self.count, self.torn) = (0, false);
         }
         self.count += 1;

@@ -198,6 +198,14 @@ fn a_clock_that_is_set_back_is_learned_anew_and_a_late_sample_is_passed_over() {
 }
 
 #[test]
+fn times_and_values_at_the_edges_of_their_types_are_survived() {
+    let mut bench = Bench::new("learn_for = '0s'");
+    for t in [0, i64::MIN, i64::MIN + 1, -1, 5, i64::MAX - 1, i64::MAX, 7, 8] {
+        bench.send(&[("v", &[(t, f64::MAX)]), ("w", &[(t, f64::MIN_POSITIVE / 2.0)]), ("v", &[(t, f64::MIN)])]);
+    }
+}
+
+#[test]
 fn a_message_is_acknowledged_only_when_its_events_are_durable() {
     let mut bench = Bench::new("learn_for = '5s'");
     let fired = Arc::new(AtomicUsize::new(0));

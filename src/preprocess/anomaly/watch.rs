@@ -96,12 +96,12 @@ impl Watch {
         }
         self.last = Some(t);
         self.seen = self.seen.saturating_add(1);
-        // Below 2^58: times within a few thousand years of each other.
-        let distance = distance.min(1 << 57);
+        // Two thousand years; 64 times that fits an i64.
+        let distance = distance.min(1 << 56);
         if self.pace == 0 {
             self.pace = distance * 64;
         }
-        if distance > GAP * self.pace / 64 {
+        if distance > GAP * (self.pace / 64) {
             self.spike.iter_mut().for_each(Spike::gap);
             self.flatline.iter_mut().for_each(Flatline::gap);
         }
