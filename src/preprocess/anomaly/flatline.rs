@@ -23,7 +23,7 @@ const MOVES_WITHIN: f64 = 10.0;
 /// Values at which a channel is known to rest.
 const RESTS: usize = 4;
 /// Dwells between two computations of the threshold.
-const REFRESH_EVERY: u32 = 64;
+const REFRESH_EVERY: u32 = 256;
 
 /// What is known of how long a channel stands.
 pub(super) struct Flatline {

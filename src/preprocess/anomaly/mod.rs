@@ -65,11 +65,16 @@ impl Lane {
         let Some(watch) = &mut self.0 else { return };
         let count = column.len();
         let mut verdicts: Vec<(usize, Quality)> = Vec::new();
-        for (index, before) in (0..count).zip(column.flags.iter(count)) {
+        let mut see = |index, before| {
             let verdict = watch.see(column.times.at(index), column.physical(index), before);
             if verdict != Quality::GOOD {
                 verdicts.push((index, verdict));
             }
+        };
+        if column.flags.runs().is_empty() {
+            (0..count).for_each(|index| see(index, Quality::GOOD));
+        } else {
+            (0..count).zip(column.flags.iter(count)).for_each(|(index, before)| see(index, before));
         }
         watch.tell(context);
         if verdicts.is_empty() {
