@@ -128,7 +128,7 @@ pub struct Event {
     pub t: DeviceTime,
     /// The frame's sequence.
     pub sequence: u32,
-    /// `lap`, `session`, `marker`, `text`.
+    /// `lap`, `session`, `marker`, `text`, `anomaly`.
     pub kind: &'static str,
     /// Lap or session number.
     pub number: i64,

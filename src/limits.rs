@@ -75,6 +75,9 @@ pub const DECIMATE_WINDOW_MAX: Duration = Duration::from_secs(10);
 /// How much longer than its window a window waits for the sample that ends it: the way of a burst.
 pub const DECIMATE_WAIT: Duration = Duration::from_millis(200);
 
+/// Events about anomalies of one device in a minute of its time; the rest are counted.
+pub const ANOMALY_EVENTS_MAX: usize = 60;
+
 /// Raw messages between a source and decode: 2,444 frames/s (`f1`) × 0.4 s.
 pub const RAW_ITEMS_MAX: usize = 1_024;
 /// Their bytes.

@@ -156,7 +156,7 @@ pub struct EventRow {
     pub sequence: i64,
     /// Device time, µs.
     pub d: i64,
-    /// `lap`, `session`, `marker`, `text`, `device_dropped`, `frames_lost`.
+    /// `lap`, `session`, `marker`, `text`, `device_dropped`, `frames_lost`, `anomaly`.
     pub kind: String,
     /// Lap or session number, or a count.
     pub number: i64,

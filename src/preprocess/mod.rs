@@ -41,7 +41,7 @@ use crate::limits::RULES_PER_STEP_MAX;
 use crate::receipt::{Custody, Receipt};
 use crate::sample::{Column, Origin, UnixMicros};
 
-pub use anomaly::Config as Anomaly;
+pub use anomaly::{Config as Anomaly, Detector};
 pub use calibrate::{Config as Calibrate, Outside};
 pub use counts::{Deed, Rule, StepCounts};
 pub use decimate::{Config as Decimate, Keep, Priority, Thresholds, When};
@@ -200,6 +200,18 @@ pub enum Reason {
     LagBegan,
     /// Decimate: thinning ended.
     LagEnded,
+    /// Anomaly: far from the level before it.
+    Spike,
+    /// Anomaly: stands still though it usually moves.
+    Flatline,
+    /// Anomaly: its level has moved.
+    Drift,
+    /// Anomaly: comes much slower than usual.
+    RateDrop,
+    /// Anomaly: a channel stopped while its device goes on; counted once.
+    Silence,
+    /// Anomaly: an event beyond what a device may have in a minute.
+    EventWithheld,
 }
 
 impl Reason {
@@ -235,6 +247,12 @@ impl Reason {
             Self::Mean => "mean",
             Self::LagBegan => "lag_began",
             Self::LagEnded => "lag_ended",
+            Self::Spike => "spike",
+            Self::Flatline => "flatline",
+            Self::Drift => "drift",
+            Self::RateDrop => "rate_drop",
+            Self::Silence => "silence",
+            Self::EventWithheld => "event_withheld",
         }
     }
 }

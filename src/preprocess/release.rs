@@ -60,10 +60,16 @@ impl Device {
         batch: &mut Batch,
         aside: &mut Aside,
     ) {
+        let already = aside.events.len();
         let (columns, mut context) = Context::of(batch, setup, lag, aside);
         for column in columns.iter_mut() {
             let lane = self.lanes.of_corrected(rules, &column.channel, &mut context.outlet());
             lane.anomaly.apply(column, &mut context);
+        }
+        let lanes = self.lanes.iter_mut().map(|lane| &mut lane.anomaly);
+        self.anomaly.look(columns, lanes, &mut context, already);
+        for column in columns.iter_mut() {
+            let lane = self.lanes.of_corrected(rules, &column.channel, &mut context.outlet());
             lane.decimate.apply(column, &mut context);
             let due = lane.decimate.due();
             self.due = [self.due, due].into_iter().flatten().min();

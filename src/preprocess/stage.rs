@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::lanes::Lanes;
-use super::{Aside, Config, Context, Lag, Outlet, Reason, Rules, StepCounts, StepName, dedup, derive};
+use super::{Aside, Config, Context, Lag, Outlet, Reason, Rules, StepCounts, StepName, anomaly, dedup, derive};
 use crate::item::{Batch, Catalogue, Item};
 use crate::ledger::Ledger;
 use crate::limits::{DEDUP_BYTES_MAX, DEVICES_MAX};
@@ -78,6 +78,7 @@ pub(super) struct Device {
     pub(super) lanes: Lanes,
     dedup: dedup::Device,
     pub(super) derive: derive::Device,
+    pub(super) anomaly: anomaly::Device,
     /// When something that it holds has waited long enough; never too late.
     pub(super) due: Option<Instant>,
     /// For finding the one that was heard longest ago.
@@ -87,7 +88,14 @@ pub(super) struct Device {
 impl Device {
     fn new(rules: &Rules, origin: &Origin) -> Self {
         let (lanes, dedup) = (Lanes::default(), dedup::Device::default());
-        Self { lanes, dedup, derive: rules.derive.device(origin), due: None, heard: 0 }
+        Self {
+            lanes,
+            dedup,
+            derive: rules.derive.device(origin),
+            anomaly: anomaly::Device::default(),
+            due: None,
+            heard: 0,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ const NO_KEY: &str = "no-such-key";
 /// Keys without a default, with a value to put in their place.
 const REQUIRED: &[(&str, &str)] = &[
     ("car", r#""44""#),
+    ("preprocess.anomaly.channel", r#""a""#),
     ("preprocess.calibrate.channel", r#""a""#),
     ("preprocess.validate.channel", r#""a""#),
     ("preprocess.derive.name", r#""a""#),
