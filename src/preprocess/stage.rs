@@ -203,12 +203,12 @@ impl Preprocess {
             columns.retain(|column| !column.is_empty());
             device.derive.apply(columns, &mut context);
         }
-        let mut derived = std::mem::take(&mut aside.derived);
-        for batch in std::iter::once(&mut batch).chain(&mut derived) {
+        let derived = std::mem::take(&mut aside.derived);
+        for batch in std::iter::once(batch).chain(derived) {
             device.look_and_thin((rules, setup), lag, batch, &mut aside);
         }
         device.due = [device.due, device.derive.due()].into_iter().flatten().min();
-        aside.give_out(std::iter::once(batch).chain(derived), out);
+        aside.give_out(out);
     }
 
     /// A catalogue announces what will be stored, so it shows the corrected channels, and the computed ones.
@@ -227,7 +227,7 @@ impl Preprocess {
             let mean = device.lane_of(rules, &channels[index].clone(), &mut outlet).decimate.mean().cloned();
             channels.extend(mean);
         }
-        aside.give_out(std::iter::empty(), out);
+        aside.give_out(out);
         out.push(Item::Catalogue(catalogue));
     }
 }
