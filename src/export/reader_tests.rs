@@ -289,8 +289,7 @@ proptest! {
             let of = chunks.iter().filter(|chunk| chunk.writer == writer);
             of.flat_map(|chunk| chunk.samples.iter().map(|s| s.0)).min()
         };
-        type Age = (Option<i64>, u8, i64);
-        let mut expected: BTreeMap<i64, (Age, f64)> = BTreeMap::new();
+        let mut expected: BTreeMap<i64, (_, f64)> = BTreeMap::new();
         for chunk in &chunks {
             let age = (first(chunk.writer), chunk.writer, chunk.seq);
             for &(d, value, _) in &chunk.samples {

@@ -122,10 +122,7 @@ impl Lanes {
 
     /// No mean is made under a name that the device sends itself. `meta` is the new one.
     pub(super) fn keep_means_apart(&mut self, meta: &ChannelMeta, outlet: &mut Outlet<'_>) {
-        if meta.derived {
-            return;
-        }
-        if let Some(of) = meta.name.strip_suffix(MEAN_SUFFIX)
+        if let Some(of) = meta.name.strip_suffix(MEAN_SUFFIX).filter(|_| !meta.derived)
             && let Some(lane) = self.named(of)
         {
             lane.decimate.take_mean(outlet);

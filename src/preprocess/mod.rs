@@ -83,6 +83,12 @@ impl Config {
         list_faults("derive", &self.derive, Derive::faults, &mut faults);
         let between = derive::faults_between(&self.derive).into_iter();
         faults.extend(between.map(|(index, key, what)| (format!("preprocess.derive[{index}].{key}"), what)));
+        for (index, entry) in self.derive.iter().enumerate() {
+            if decimate::may_make(&self.decimate, &entry.name) {
+                let what = format!("`{}` is what decimate calls a mean: give it another name", entry.name);
+                faults.push((format!("preprocess.derive[{index}].name"), what));
+            }
+        }
         list_faults("anomaly", &self.anomaly, Anomaly::faults, &mut faults);
         list_faults("decimate", &self.decimate, Decimate::faults, &mut faults);
         faults.extend(self.lag.faults().into_iter().map(|(key, what)| (format!("preprocess.lag.{key}"), what)));
@@ -306,7 +312,9 @@ struct Context<'a> {
 /// What comes out of the steps beside the batch that went in.
 #[derive(Default)]
 struct Aside {
-    /// Samples that a step held back and that go before the batch.
+    /// Batches that all steps have seen, in the order in which they go.
+    ready: Vec<Batch>,
+    /// Samples that a step held back and that go before the batch that is being looked at.
     earlier: Vec<Batch>,
     /// Computed channels; those of `derive` are still to be looked at by the steps behind it.
     derived: Vec<Batch>,
@@ -396,6 +404,8 @@ impl Context<'_> {
     }
 }
 
+#[cfg(test)]
+mod held_tests;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]

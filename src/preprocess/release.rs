@@ -10,7 +10,8 @@ use super::decimate::MEAN_SUFFIX;
 use super::stage::{Device, Preprocess, Setup};
 use super::{Aside, Context, Outlet, Rules};
 use crate::item::{Batch, Item};
-use crate::sample::Origin;
+use crate::receipt::Custody;
+use crate::sample::{Column, Origin};
 
 impl Preprocess {
     #[cfg(test)]
@@ -41,13 +42,13 @@ impl Device {
         let (counts, ledger) = (&given.1.counts, &given.1.ledger);
         let (mut aside, lag) = (Aside::default(), (given.1.lag)());
         self.derive.release(now, &mut Outlet { origin, now, counts, ledger, aside: &mut aside });
-        let mut derived = std::mem::take(&mut aside.derived);
-        derived.iter_mut().for_each(|batch| self.look_and_thin(given, lag, batch, &mut aside));
-        aside.give_out(derived, out);
+        let derived = std::mem::take(&mut aside.derived);
+        derived.into_iter().for_each(|batch| self.look_and_thin(given, lag, batch, &mut aside));
+        aside.give_out(out);
         let mut aside = Aside::default();
         let mut outlet = Outlet { origin, now, counts, ledger, aside: &mut aside };
         self.lanes.iter_mut().for_each(|lane| lane.decimate.release(now, &mut outlet));
-        aside.give_out(std::iter::empty(), out);
+        aside.give_out(out);
         let windows = self.lanes.iter().filter_map(|lane| lane.decimate.due());
         self.due = windows.chain(self.derive.due()).min();
     }
@@ -57,24 +58,36 @@ impl Device {
         &mut self,
         (rules, setup): (&Rules, &Setup),
         lag: Duration,
-        batch: &mut Batch,
+        mut batch: Batch,
         aside: &mut Aside,
     ) {
         let already = aside.events.len();
-        let (columns, mut context) = Context::of(batch, setup, lag, aside);
+        let (columns, mut context) = Context::of(&mut batch, setup, lag, aside);
         for column in columns.iter_mut() {
             let lane = self.lanes.of_corrected(rules, &column.channel, &mut context.outlet());
             lane.anomaly.apply(column, &mut context);
         }
         let lanes = self.lanes.iter_mut().map(|lane| &mut lane.anomaly);
         self.anomaly.look(columns, lanes, &mut context, already);
-        for column in columns.iter_mut() {
+        let mut index = 0;
+        while index < batch.columns.len() {
+            let before = aside.earlier.len();
+            let (columns, mut context) = Context::of(&mut batch, setup, lag, aside);
+            let column = &mut columns[index];
             let lane = self.lanes.of_corrected(rules, &column.channel, &mut context.outlet());
             lane.decimate.apply(column, &mut context);
             let due = lane.decimate.due();
             self.due = [self.due, due].into_iter().flatten().min();
+            if aside.earlier.len() > before && repeats(&batch, index) {
+                // A list in JSON: what was held back goes between the two columns of the channel.
+                let between = aside.earlier.split_off(before);
+                aside.put(front(&mut batch, index));
+                aside.earlier = between;
+                index = 0;
+            }
+            index += 1;
         }
-        columns.retain(|column| !column.is_empty());
+        aside.put(batch);
     }
 
     /// The same for all channels, under new rules; no window is open.
@@ -89,11 +102,36 @@ impl Device {
     }
 }
 
+/// Whether a column before the one at `index` is of the same channel.
+fn repeats(batch: &Batch, index: usize) -> bool {
+    batch.columns[..index].iter().any(|column| column.channel.name == batch.columns[index].channel.name)
+}
+
+/// The columns before the one at `index`, in a batch of their own.
+fn front(batch: &mut Batch, index: usize) -> Batch {
+    let columns: Vec<Column> = batch.columns.drain(..index).collect();
+    let tally = batch.custody.tally.split(columns.iter().map(|column| column.len() as u64).sum());
+    let custody = Custody { receipt: batch.custody.receipt.clone(), tally };
+    Batch { origin: batch.origin.clone(), columns, custody, ..*batch }
+}
+
 impl Aside {
-    /// What was held back, then `batches`, then what was computed of them.
-    pub(super) fn give_out(self, batches: impl IntoIterator<Item = Batch>, out: &mut Vec<Item>) {
-        let Self { earlier, derived, events } = self;
-        out.extend(earlier.into_iter().chain(batches).chain(derived).map(Item::Batch));
+    /// `batch` is ready. Of a channel that comes in several batches at once, each has its own earlier samples
+    /// right before it.
+    fn put(&mut self, mut batch: Batch) {
+        batch.columns.retain(|column| !column.is_empty());
+        self.ready.append(&mut self.earlier);
+        if batch.columns.is_empty() {
+            // Nothing is left that could settle it: all of it is counted or held, with shares of their own.
+            return batch.custody.receipt.settle();
+        }
+        self.ready.push(batch);
+    }
+
+    /// What is ready, what was held back, then what was computed of both.
+    pub(super) fn give_out(self, out: &mut Vec<Item>) {
+        let Self { ready, earlier, derived, events } = self;
+        out.extend(ready.into_iter().chain(earlier).chain(derived).map(Item::Batch));
         out.extend(events.into_iter().map(Item::Event));
     }
 }

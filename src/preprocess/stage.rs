@@ -175,18 +175,12 @@ impl Preprocess {
             columns.retain(|column| !column.is_empty());
             device.derive.apply(columns, &mut context);
         }
-        let mut derived = std::mem::take(&mut aside.derived);
-        for batch in std::iter::once(&mut batch).chain(&mut derived) {
+        let derived = std::mem::take(&mut aside.derived);
+        for batch in std::iter::once(batch).chain(derived) {
             device.look_and_thin((rules, setup), lag, batch, &mut aside);
         }
         device.due = [device.due, device.derive.due()].into_iter().flatten().min();
-        if batch.columns.is_empty() {
-            // Nothing is left that could settle it: all of it is counted or held, with shares of their own.
-            batch.custody.receipt.settle();
-            aside.give_out(derived, out);
-        } else {
-            aside.give_out(std::iter::once(batch).chain(derived), out);
-        }
+        aside.give_out(out);
         self.keep_within_memory();
     }
 
@@ -216,7 +210,7 @@ impl Preprocess {
             let mean = device.lanes.of_corrected(rules, &channels[index].clone(), &mut outlet).decimate.mean().cloned();
             channels.extend(mean);
         }
-        aside.give_out(std::iter::empty(), out);
+        aside.give_out(out);
         out.push(Item::Catalogue(catalogue));
     }
 }

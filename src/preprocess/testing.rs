@@ -29,8 +29,10 @@ pub(super) struct Bench {
     pub(super) seen: Seen,
     /// What came out and is not stored yet.
     pub(super) unstored: Vec<Batch>,
+    /// (channel, whether derived, times) of each column that came out.
+    pub(super) batches: Vec<(String, bool, Vec<i64>)>,
     pub(super) catalogues: Vec<Catalogue>,
-    frames: usize,
+    pub(super) frames: usize,
 }
 
 pub(super) fn config(text: &str) -> Config {
@@ -74,6 +76,7 @@ impl Bench {
             fired: Arc::default(),
             seen: Seen::new(),
             unstored: Vec::new(),
+            batches: Vec::new(),
             catalogues: Vec::new(),
             frames: 0,
         }
@@ -160,6 +163,8 @@ impl Bench {
                         let each =
                             flags.enumerate().map(|(i, quality)| (column.times.at(i), column.physical(i), quality.0));
                         of.extend(each);
+                        let meta = &column.channel;
+                        self.batches.push((meta.name.to_string(), meta.derived, column.times.iter().collect()));
                     }
                     self.unstored.push(batch);
                 }

@@ -120,6 +120,14 @@ impl Config {
     }
 }
 
+/// Whether an entry may make a mean called `name`.
+pub(super) fn may_make(entries: &[Config], name: &str) -> bool {
+    let makes = |entry: &Config, of: &str| {
+        entry.keep.as_ref().is_some_and(|keep| keep.contains(&Keep::Mean)) && WildMatch::new(&entry.channel).matches(of)
+    };
+    name.strip_suffix(MEAN_SUFFIX).is_some_and(|of| entries.iter().any(|entry| makes(entry, of)))
+}
+
 /// The entries of the list, ready to be matched.
 pub(super) struct Rules {
     entries: Vec<(WildMatch, Rule, Config)>,

@@ -152,6 +152,36 @@ fn computed_channels_are_thinned_like_others() {
 }
 
 #[test]
+fn computed_samples_that_come_in_several_batches_at_once_keep_their_order() {
+    let text =
+        "[[derive]]\nname = 'd'\nexpression = 'a + b'\n[[decimate]]\nchannel = 'd'\nwindow = '1ms'\nkeep = ['max']";
+    let mut bench = Bench::new(text);
+    let parts = [[(100, 1.0), (200, 2.0)], [(900, 1.0), (1_100, 1.0)], [(1_200, 2.0), (2_000, 1.0)]];
+    parts.iter().for_each(|part| bench.frame(0, vec![column("a", part)]));
+    bench.frame(0, vec![column("b", &[(0, 0.0), (9_000, 0.0)])]);
+    bench.end();
+    assert_eq!(bench.of("d"), [(200, 2.0), (1_200, 2.0), (2_000, 1.0)]);
+}
+
+#[test]
+fn a_channel_that_comes_twice_in_one_frame_keeps_its_order() {
+    let mut bench = Bench::new(&rule("window = '1ms'\nkeep = ['first', 'last']"));
+    bench.frame(0, vec![column("a", &[(0, 1.0), (100, 2.0)])]);
+    bench.frame(
+        0,
+        vec![column("a", &[(200, 3.0)]), column("b", &[(0, 0.0)]), column("a", &[(1_000, 4.0), (1_100, 5.0)])],
+    );
+    bench.frame(
+        0,
+        vec![column("a", &[(2_000, 6.0), (2_900, 7.0)]), column("a", &[(3_000, 8.0)]), column("b", &[(1, 0.0)])],
+    );
+    bench.end();
+    let times: Vec<i64> = bench.of("a").iter().map(|(t, _)| *t).collect();
+    assert_eq!(times, [0, 200, 1_000, 1_100, 2_000, 2_900, 3_000]);
+    assert_eq!(bench.of("b").len(), 2);
+}
+
+#[test]
 fn a_mean_whose_name_the_device_sends_is_not_made() {
     let mut bench = Bench::new(&rule("window = '1ms'\nkeep = ['mean']"));
     bench.frame(0, vec![column("a", &[(0, 1.0)])]);
@@ -163,6 +193,16 @@ fn a_mean_whose_name_the_device_sends_is_not_made() {
     let now = bench.end();
     assert_eq!((bench.of("a"), bench.of("a.mean")), (vec![(200, 3.0), (1_000, 4.0)], vec![(0, 9.0)]));
     assert_eq!((now.derived.received, bench.counted(Reason::NameTaken).0), (0, 2));
+}
+
+#[test]
+fn the_same_holds_for_the_mean_of_a_computed_channel() {
+    let text = "[[derive]]\nname = 'd'\nexpression = 'a'\n[[decimate]]\nchannel = 'd'\nwindow = '1ms'\nkeep = ['mean']";
+    let mut bench = Bench::new(text);
+    bench.frame(0, vec![column("d.mean", &[(0, 9.0)])]);
+    bench.frame(0, vec![column("a", &[(0, 1.0), (1, 2.0)])]);
+    bench.end();
+    assert_eq!((bench.of("d"), bench.of("d.mean")), (vec![(1, 2.0)], vec![(0, 9.0)]));
 }
 
 #[test]

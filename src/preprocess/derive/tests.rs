@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use crate::limits::{CHANNELS_PER_DEVICE_MAX, DERIVE_SAMPLES_MAX, DEVICES_MAX};
+use crate::limits::{CHANNELS_PER_DEVICE_MAX, DERIVE_HELD_BYTES_MAX, DERIVE_SAMPLES_MAX, DEVICES_MAX};
 use crate::preprocess::testing::{Bench, column};
 use crate::preprocess::{Config, Reason};
 use crate::sample::Quality;
@@ -202,6 +202,24 @@ fn what_is_held_is_bounded_in_samples_whatever_comes() {
 }
 
 #[test]
+fn what_is_held_is_bounded_over_all_devices_and_each_pays_for_itself() {
+    let mut bench = slip("");
+    let burst = |start: i64| (start..start + 1_000).map(|t| (t, 1.0)).collect::<Vec<_>>();
+    for device in 0..50 {
+        let device = format!("d{device}");
+        bench.frame_of(&device, 0, vec![column("wheel.rl", &[(0, 1.0)]), column("wheel.fl", &[(0, 1.0)])]);
+        for start in 0..16 {
+            bench.frame_of(&device, 0, vec![column("wheel.fl", &burst(start * 1_000))]);
+            bench.store();
+        }
+        assert!(bench.stage.held_bytes() < DERIVE_HELD_BYTES_MAX + 64 * 1_024);
+    }
+    assert!(bench.stage.held_bytes() > DERIVE_HELD_BYTES_MAX / 2, "the bound was met");
+    bench.frame_of("d0", 0, vec![column("wheel.rl", &[(500, 1.0)])]);
+    assert_eq!(bench.of("slip").last(), Some(&(500, 0.0)), "others keep what they need");
+}
+
+#[test]
 fn faults_name_the_entry_and_the_key() {
     let faults = |text: &str| {
         let config: Config = toml::from_str(text).unwrap();
@@ -225,6 +243,8 @@ fn faults_name_the_entry_and_the_key() {
     check(&entry("a", "b", "at = 'a'"), &["derive[0].at: `a` cannot be computed from itself"]);
     let twice = entry("a", "b", "") + &entry("a", "c", "");
     check(&twice, &["derive[1].name: `a` is computed by entry [0] already"]);
+    let mean = entry("b.mean", "b", "") + "[[decimate]]\nchannel = '*'\nwindow = '1s'\nkeep = ['mean']";
+    check(&mean, &["derive[0].name: `b.mean` is what decimate calls a mean"]);
     let circle = entry("a", "b", "") + &entry("b", "a", "");
     check(&circle, &["derive[0].expression: `b` is computed by entry [1]: move that one before this one; two cannot"]);
 }
