@@ -57,7 +57,7 @@ pub enum Fate {
     Quarantined,
     /// Dropped by a named policy.
     Dropped(Policy),
-    /// Samples of a frame that had come before.
+    /// Samples that had come before.
     Duplicate,
 }
 

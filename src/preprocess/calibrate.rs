@@ -62,9 +62,8 @@ impl Config {
         if self.offset.is_some_and(|offset| !offset.is_finite()) {
             fault("offset", "offset must be a number".into());
         }
-        if let Some(all) = &self.polynomial
-            && (all.is_empty() || all.len() > POLYNOMIAL_MAX || !all.iter().all(|c| c.is_finite()))
-        {
+        let wrong = |all: &Vec<f64>| all.is_empty() || all.len() > POLYNOMIAL_MAX || !all.iter().all(|c| c.is_finite());
+        if self.polynomial.as_ref().is_some_and(wrong) {
             fault("polynomial", format!("polynomial must be 1 to {POLYNOMIAL_MAX} numbers, lowest power first"));
         }
         match &self.table {

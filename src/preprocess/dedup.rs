@@ -138,6 +138,14 @@ impl Lane {
     /// The same for a column that is late, in part or as a whole.
     fn look_closer(&mut self, column: &mut Column, rules: &Rules, device: &mut Device, context: &mut Context<'_>) {
         let count = column.len();
+        let whole = self.seen.burst(column, &device.frames);
+        if whole.is_some_and(|frame| device.frames.join(frame, &context.custody.receipt)) {
+            let (name, last_us) = (&column.channel.name, column.times.at(count - 1));
+            let tell = || format!("{name} at {last_us} µs came before");
+            context.counts.add(StepName::Dedup, &"".into(), Reason::Duplicate, count as u64, tell);
+            column.retain(&[]);
+            return context.settle(Fate::Duplicate, count as u64);
+        }
         let mut kept = Vec::new();
         let (mut repeat, mut conflict, mut conflicts) = (None, None, 0);
         let mut marks = Vec::new();

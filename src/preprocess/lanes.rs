@@ -38,8 +38,10 @@ impl Lane {
 pub(super) struct Lanes {
     lanes: Vec<Lane>,
     by_name: HashMap<Name, usize>,
-    /// Where the next one is expected: frames name their channels in the same order each time.
+    /// Where the next one is expected, before calibration and behind it: frames name their channels in the same
+    /// order each time.
     next: usize,
+    next_corrected: usize,
 }
 
 impl Lanes {
@@ -63,7 +65,8 @@ impl Lanes {
             Some(lane) if Arc::ptr_eq(&lane.given, meta) => self.next,
             _ => self.find(rules, meta, outlet),
         };
-        self.go_on_from(at)
+        self.next = self.after(at);
+        &mut self.lanes[at]
     }
 
     /// The lane of a channel as it is after calibration, or of a computed one.
@@ -73,17 +76,17 @@ impl Lanes {
         meta: &Arc<ChannelMeta>,
         outlet: &mut Outlet<'_>,
     ) -> &mut Lane {
-        let at = match self.lanes.get(self.next) {
-            Some(lane) if Arc::ptr_eq(&lane.calibrate.corrected, meta) => self.next,
+        let at = match self.lanes.get(self.next_corrected) {
+            Some(lane) if Arc::ptr_eq(&lane.calibrate.corrected, meta) => self.next_corrected,
             // A corrected description is found by its name: the lane is that of the given one.
             _ => self.by_name.get(&meta.name).copied().unwrap_or_else(|| self.find(rules, meta, outlet)),
         };
-        self.go_on_from(at)
+        self.next_corrected = self.after(at);
+        &mut self.lanes[at]
     }
 
-    fn go_on_from(&mut self, at: usize) -> &mut Lane {
-        self.next = if at + 1 < self.lanes.len() { at + 1 } else { 0 };
-        &mut self.lanes[at]
+    fn after(&self, at: usize) -> usize {
+        if at + 1 < self.lanes.len() { at + 1 } else { 0 }
     }
 
     fn find(&mut self, rules: &Rules, meta: &Arc<ChannelMeta>, outlet: &mut Outlet<'_>) -> usize {

@@ -11,7 +11,7 @@
 //! Steps apply by channel pattern (`*` and `?`); in each list the first entry that matches a channel applies.
 //! A step is one file: its `Config` (an entry of the TOML), its `Rules` (all entries, compiled), and its `Lane`
 //! (what applies to one channel of one device and boot, with its state). Adding one is a file, a field in
-//! [`Config`], [`Rules`] and [`Lane`], and its place in [`stage`].
+//! [`Config`], [`Rules`] and [`lanes`], and its place in [`stage`].
 //!
 //! Invariants: samples of a channel keep their order; whatever is flagged, dropped or computed is counted with
 //! its rule and reason ([`StepCounts`]); a sample that is dropped is settled in the ledger here; facts stay facts:

@@ -123,6 +123,20 @@ impl Seen {
         samples
     }
 
+    /// The frame in which the very same burst came, if it did: the usual repetition, found without looking at times.
+    pub(super) fn burst(&self, column: &Column, frames: &Frames) -> Option<u64> {
+        let Times::Regular { t0, period_ns, count } = column.times else { return None };
+        let around = |block: &&Block| block.first_us <= t0.0 && t0.0 <= block.last_us;
+        self.blocks.iter().rev().filter(around).find_map(|block| {
+            let run = block.runs.get(block.runs.partition_point(|run| block.last_of(run) < t0.0))?;
+            let RunTimes::Regular { t0_us, period_ns: period, skip: 0 } = run.times else { return None };
+            let same = (t0_us, period, run.count) == (t0.0, period_ns, count)
+                && block.scaling == column.channel.scaling
+                && all_same_bits(&column.values, &block.values, run.at as usize);
+            (same && frames.holds(run.frame)).then_some(run.frame)
+        })
+    }
+
     /// Marks the samples of `range`, whose times increase; frames that do not hold are as if never heard of.
     pub(super) fn look_up(&self, column: &Column, range: &Range<usize>, frames: &Frames, marks: &mut Vec<Mark>) {
         marks.clear();
@@ -272,6 +286,18 @@ fn same_bits(a: &Values, i: usize, b: &Values, j: usize) -> bool {
         (Values::I32(a), Values::I32(b)) => a[i] == b[j],
         (Values::F32(a), Values::F32(b)) => a[i].to_bits() == b[j].to_bits(),
         (Values::F64(a), Values::F64(b)) => a[i].to_bits() == b[j].to_bits(),
+        _ => false,
+    }
+}
+
+/// Whether `b` holds the values of `a` from `at` on.
+fn all_same_bits(a: &Values, b: &Values, at: usize) -> bool {
+    let range = at..at + a.len();
+    match (a, b) {
+        (Values::I16(a), Values::I16(b)) => *a == b[range],
+        (Values::I32(a), Values::I32(b)) => *a == b[range],
+        (Values::F32(a), Values::F32(b)) => a.iter().zip(&b[range]).all(|(a, b)| a.to_bits() == b.to_bits()),
+        (Values::F64(a), Values::F64(b)) => a.iter().zip(&b[range]).all(|(a, b)| a.to_bits() == b.to_bits()),
         _ => false,
     }
 }
