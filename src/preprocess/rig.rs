@@ -1,9 +1,15 @@
 //! What the steps' tests share: a stage that is fed column by column.
 
+use std::time::Instant;
+
 use super::*;
-use crate::item::Item;
+use crate::item::{Batch, Item};
+use crate::ledger::{Fate, Ledger};
 use crate::pipeline::Stage;
-use crate::sample::{ChannelMeta, ClockBase, DeviceTime, Flags, Quality, Scaling, Times, Values};
+use crate::receipt::{Custody, Receipt};
+use crate::sample::{
+    ChannelMeta, ClockBase, Column, DeviceTime, Flags, Origin, Quality, Scaling, Times, UnixMicros, Values,
+};
 
 pub(super) struct Rig {
     stage: Preprocess,

@@ -1,13 +1,13 @@
 use std::time::Instant;
 
 use super::*;
-use crate::item::{Catalogue, Item};
-use crate::ledger::Ledger;
+use crate::item::{Batch, Catalogue, Item};
+use crate::ledger::{Fate, Ledger, Policy};
 use crate::limits::CHANNELS_PER_DEVICE_MAX;
 use crate::pipeline::Stage;
 use crate::receipt::{Custody, Receipt};
 use crate::sample::{
-    ChannelMeta, ClockBase, DeviceTime, Flags, Quality, Scaling, Times, UnixMicros, ValueKind, Values,
+    ChannelMeta, ClockBase, Column, DeviceTime, Flags, Origin, Quality, Scaling, Times, UnixMicros, ValueKind, Values,
 };
 
 fn config(text: &str) -> Config {
