@@ -1,0 +1,397 @@
+//! One worker of a stage: it takes, operates, gives, and says at each moment which of these it does.
+//!
+//! A stage of concurrency N is N such tasks, for as long as the pipeline runs: so no more than N operations
+//! are ever in progress, and no task is made for an item. What a worker holds lies in guards: when its task is
+//! aborted, they hand the item back.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use tokio::task::coop::consume_budget;
+
+use crate::clock::Clock;
+use crate::control::Control;
+use crate::failure::{Decision, Failure, Last, PipelineError, Policy, Quarantined};
+use crate::meter::{Doing, WorkerMeter};
+use crate::operation::Operation;
+use crate::queue::{RoomWait, Sender, Shared, Taken, Taker};
+use crate::stage::{StageMeter, add};
+use crate::sync::Arc;
+use crate::turn::Turn;
+use crate::window::Window;
+
+/// An operation that took no longer, without waiting, will do so again: no other worker has to be woken for
+/// the next item, as this one is back sooner.
+const BRISK_NS: u64 = 20_000;
+/// Where no times are kept, one of so many operations is timed to know whether they are brisk.
+const SAMPLED: u64 = 16;
+
+/// A worker's place: its end of the queue and its book.
+pub(crate) struct Seat<In> {
+    pub(crate) taker: Taker<In>,
+    pub(crate) stage: Arc<StageMeter>,
+    pub(crate) index: usize,
+    pub(crate) clock: Clock,
+    /// The last look at the clock.
+    pub(crate) now: u64,
+    alone: bool,
+    brisk: bool,
+    pub(crate) pended: bool,
+    sampled: u64,
+    bin: u64,
+}
+
+impl<In> Seat<In> {
+    pub(crate) fn new(input: &Arc<Shared<In>>, stage: &Arc<StageMeter>, index: usize, clock: Clock) -> Self {
+        Self {
+            taker: Taker::new(input),
+            stage: stage.clone(),
+            index,
+            clock,
+            now: 0,
+            alone: stage.workers.len() == 1,
+            brisk: false,
+            pended: false,
+            sampled: 0,
+            bin: 0,
+        }
+    }
+
+    pub(crate) fn meter(&self) -> &WorkerMeter {
+        &self.stage.workers[self.index]
+    }
+
+    /// Does something else from now on; answers how long the former took, in ns.
+    pub(crate) fn enter(&mut self, doing: Doing) -> u64 {
+        self.now = self.clock.now();
+        self.meter().enter(doing, self.now)
+    }
+
+    /// Polls what may have to be waited for. The wait is spent in `doing`; afterwards the worker is busy again.
+    pub(crate) async fn wait<T>(
+        &mut self,
+        doing: Doing,
+        mut poll: impl FnMut(&mut Self, &mut std::task::Context<'_>) -> Poll<T>,
+    ) -> T {
+        let mut waited = false;
+        let ready = poll_fn(|cx| {
+            if waited {
+                self.now = self.clock.now();
+            }
+            let polled = poll(self, cx);
+            if polled.is_pending() && !waited {
+                waited = true;
+                self.taker.delays();
+                self.enter(doing);
+            }
+            polled
+        })
+        .await;
+        if waited {
+            self.enter(Doing::Busy);
+        }
+        ready
+    }
+
+    async fn take(&mut self) -> Option<Held<In>> {
+        let soon = self.brisk && !self.alone;
+        let taken = self.wait(Doing::Starved, |seat, cx| seat.taker.poll_take(soon, seat.now, cx)).await;
+        let Some(taken) = taken else {
+            self.enter(Doing::Starved);
+            return None;
+        };
+        self.meter().took();
+        self.pended = false;
+        if !self.clock.timed && !self.alone && self.sampled.is_multiple_of(SAMPLED) {
+            self.now = self.clock.read();
+        }
+        Some(Held::new(taken, &self.taker.shared))
+    }
+
+    /// The operation is over.
+    fn operated(&mut self, records: bool) {
+        let spent = self.enter(Doing::Busy);
+        if self.clock.timed {
+            if records {
+                self.meter().record(spent);
+            }
+            self.brisk = !self.pended && spent < BRISK_NS;
+            // Before anything of the new bin is counted.
+            if Window::bin(self.now) != self.bin {
+                self.bin = Window::bin(self.now);
+                self.stage.turn_window(self.now);
+            }
+        } else if !self.alone {
+            if self.sampled.is_multiple_of(SAMPLED) {
+                self.brisk = self.clock.read().saturating_sub(self.now) < BRISK_NS;
+            }
+            self.sampled += 1;
+            self.brisk &= !self.pended;
+        }
+    }
+}
+
+/// An item in an operation; handed back if the worker is dropped.
+pub(crate) struct Held<In> {
+    pub(crate) item: Option<In>,
+    pub(crate) number: u64,
+    key: Option<u64>,
+    home: Arc<Shared<In>>,
+}
+
+impl<In> Held<In> {
+    fn new(taken: Taken<In>, home: &Arc<Shared<In>>) -> Self {
+        Self { item: Some(taken.item), number: taken.number, key: taken.key, home: home.clone() }
+    }
+}
+
+impl<In> Drop for Held<In> {
+    fn drop(&mut self) {
+        if let Some(item) = self.item.take() {
+            self.home.hand_back(self.number, item);
+        }
+    }
+}
+
+/// A result on its way into the next queue; kept there as unsent if the worker is dropped.
+struct Made<Out> {
+    value: Option<Out>,
+    number: u64,
+    home: Arc<Shared<Out>>,
+}
+
+impl<Out> Drop for Made<Out> {
+    fn drop(&mut self) {
+        if let Some(value) = self.value.take() {
+            self.home.keep_unsent(self.number, value);
+        }
+    }
+}
+
+/// How a stage operates: by itself, or on a pool.
+pub(crate) trait Exec<In>: Send + 'static {
+    /// What it makes.
+    type Out: Send + 'static;
+    /// Whether it keeps the latency by itself.
+    const RECORDS: bool;
+
+    /// One attempt. The item is in `held` again when it returns.
+    fn exec(
+        &mut self,
+        held: &mut Held<In>,
+        seat: &mut Seat<In>,
+    ) -> impl Future<Output = Result<Self::Out, Failure>> + Send;
+}
+
+/// An asynchronous operation, in the worker's task.
+pub(crate) struct ByItself<Op>(pub(crate) Arc<Op>);
+
+impl<In: Send + 'static, Op: Operation<In>> Exec<In> for ByItself<Op> {
+    type Out = Op::Out;
+    const RECORDS: bool = false;
+
+    async fn exec(&mut self, held: &mut Held<In>, seat: &mut Seat<In>) -> Result<Op::Out, Failure> {
+        let item = held.item.as_mut().expect("it is taken out only once the operation is over");
+        // Within the future, so that a panic before its first await is caught as well.
+        let mut future = pin!(async { self.0.run(item).await });
+        poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(Poll::Ready(outcome)) => Poll::Ready(outcome.map_err(Failure::of)),
+            Ok(Poll::Pending) => {
+                seat.pended = true;
+                seat.taker.delays();
+                Poll::Pending
+            }
+            Err(payload) => Poll::Ready(Err(Failure::of_panic(&*payload))),
+        })
+        .await
+    }
+}
+
+/// Where results go.
+pub(crate) struct Output<Out> {
+    /// None for the last stage of a pipeline.
+    pub(crate) sender: Option<Sender<Out>>,
+    /// Only where the order of input is kept by more than one worker.
+    pub(crate) turn: Option<Arc<Turn>>,
+}
+
+impl<Out> Output<Out> {
+    /// Gives a result when its turn has come and there is room; false if nobody takes it any more.
+    async fn give<In>(&self, value: Out, number: u64, seat: &mut Seat<In>) -> bool {
+        let Some(sender) = &self.sender else {
+            seat.meter().gave(1);
+            return self.pass(number, seat).await;
+        };
+        let mut made = Made { value: Some(value), number, home: sender.shared.clone() };
+        if !self.wait_for_turn(number, seat).await {
+            return false;
+        }
+        let Some(value) = made.value.take() else { return false };
+        if let Err(value) = sender.shared.try_put(value, seat.now) {
+            let bytes = sender.weigh(&value);
+            made.value = Some(value);
+            let began = seat.now;
+            let mut wait = RoomWait::new(&sender.shared, bytes);
+            if !seat.wait(Doing::Blocked, |_, cx| Pin::new(&mut wait).poll(cx)).await {
+                return false;
+            }
+            let Some(value) = made.value.take() else { return false };
+            sender.shared.put_kept(value, bytes, seat.now);
+            sender.shared.blocked_for(seat.now.saturating_sub(began));
+        }
+        seat.meter().gave(1);
+        if let Some(turn) = &self.turn {
+            turn.end(number);
+        }
+        true
+    }
+
+    /// Nothing comes of the item: the next may go.
+    async fn pass<In>(&self, number: u64, seat: &mut Seat<In>) -> bool {
+        let comes = self.wait_for_turn(number, seat).await;
+        if let Some(turn) = self.turn.as_ref().filter(|_| comes) {
+            turn.end(number);
+        }
+        comes
+    }
+
+    async fn wait_for_turn<In>(&self, number: u64, seat: &mut Seat<In>) -> bool {
+        let Some(turn) = &self.turn else { return true };
+        let mut registered = false;
+        seat.wait(Doing::Turn, |_, cx| turn.poll(number, &mut registered, cx)).await
+    }
+
+    fn break_off(&self) {
+        if let Some(turn) = &self.turn {
+            turn.break_off();
+        }
+    }
+}
+
+/// What all workers of a stage share beside their book.
+pub(crate) struct Rules<In> {
+    pub(crate) policy: Policy<In>,
+    pub(crate) control: Arc<Control>,
+}
+
+/// Works until end-of-stream, until nobody takes the results, or until the pipeline fails here.
+pub(crate) async fn work<In, E>(mut seat: Seat<In>, mut exec: E, output: Output<E::Out>, rules: Arc<Rules<In>>)
+where
+    In: Send + 'static,
+    E: Exec<In>,
+{
+    // Until it waits for an item it is at work: so a first item that is there already is no wait.
+    seat.enter(Doing::Busy);
+    while let Some(mut held) = seat.take().await {
+        let (number, mut attempt) = (held.number, 1);
+        let goes_on = loop {
+            let failure = match exec.exec(&mut held, &mut seat).await {
+                Ok(value) => {
+                    seat.operated(!E::RECORDS);
+                    held.item = None;
+                    break output.give(value, number, &mut seat).await;
+                }
+                Err(failure) => failure,
+            };
+            if failure.panicked {
+                add(&seat.stage.panicked);
+            }
+            match rules.policy.decide(failure.panicked, number, attempt) {
+                Decision::Retry(pause) => {
+                    add(&seat.stage.retried);
+                    seat.enter(Doing::Busy);
+                    attempt += 1;
+                    seat.pended = true;
+                    seat.taker.delays();
+                    tokio::time::sleep(pause).await;
+                }
+                decision => {
+                    seat.operated(!E::RECORDS);
+                    break rules.give_up(decision, failure, attempt, &mut held, &mut seat, &output).await;
+                }
+            }
+        };
+        if !goes_on {
+            // Whoever waits for the turn after this one would wait for ever.
+            output.break_off();
+            return;
+        }
+        let key = held.key;
+        drop(held);
+        seat.taker.frees(key);
+        consume_budget().await;
+    }
+}
+
+impl<In: Send + 'static> Rules<In> {
+    /// Does what was decided about an item that failed for good; false if the worker is to end.
+    async fn give_up<Out>(
+        &self,
+        decision: Decision,
+        failure: Failure,
+        attempts: u32,
+        held: &mut Held<In>,
+        seat: &mut Seat<In>,
+        output: &Output<Out>,
+    ) -> bool {
+        let stage = seat.stage.clone();
+        add(&stage.failed);
+        let Failure { error, panicked } = failure;
+        match decision {
+            Decision::Fail | Decision::Retry(_) => {
+                let stage = stage.name.clone();
+                self.fail(PipelineError::Stage { stage, attempt: attempts, panicked, error }, seat);
+                return false;
+            }
+            Decision::Skip => {
+                add(&stage.skipped);
+                tracing::debug!(stage = stage.name, error, panicked, attempts, "an item is skipped");
+                held.item = None;
+            }
+            Decision::Quarantine => {
+                if let Some(item) = held.item.take() {
+                    self.quarantine(Quarantined { stage: stage.name.clone(), item, error, attempts }, held, seat).await;
+                }
+            }
+        }
+        if let Some((limit, failed, of)) = stage.over(self.policy.limit, seat.now) {
+            let stage = stage.name.clone();
+            self.fail(PipelineError::TooMany { stage, failed, of, limit }, seat);
+            return false;
+        }
+        output.pass(held.number, seat).await
+    }
+
+    fn fail(&self, error: PipelineError, seat: &Seat<In>) {
+        self.control.fail(error);
+        seat.taker.shared.close();
+    }
+
+    async fn quarantine(&self, failed: Quarantined<In>, held: &mut Held<In>, seat: &mut Seat<In>) {
+        let counter = match &self.policy.last {
+            Last::Quarantine(quarantine) => {
+                // The item stays the worker's until there is room, so that an abort hands it back.
+                let Quarantined { stage, item, error, attempts } = failed;
+                held.item = Some(item);
+                let mut wait = RoomWait::new(&quarantine.sender.shared, size_of::<Quarantined<In>>());
+                let room = seat.wait(Doing::Blocked, |_, cx| Pin::new(&mut wait).poll(cx)).await;
+                match held.item.take() {
+                    Some(item) if room => {
+                        let failed = Quarantined { stage, item, error, attempts };
+                        quarantine.sender.shared.put_kept(failed, size_of::<Quarantined<In>>(), seat.now);
+                        &seat.stage.quarantined
+                    }
+                    _ => &seat.stage.skipped,
+                }
+            }
+            Last::Call(take) => match catch_unwind(AssertUnwindSafe(|| take(failed))) {
+                Ok(()) => &seat.stage.quarantined,
+                Err(_) => &seat.stage.skipped,
+            },
+            Last::Fail | Last::Skip => &seat.stage.skipped,
+        };
+        add(counter);
+    }
+}
