@@ -47,9 +47,9 @@ impl Recorder {
     }
 
     /// Only the owner calls this: it loads and stores, which is cheaper than adding.
-    pub(crate) fn record(&self, nanos: u64) {
+    pub(crate) fn record(&self, times: u64, nanos: u64) {
         if let Some(count) = self.counts.get(bucket_of(nanos)) {
-            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            count.store(count.load(Ordering::Relaxed) + times, Ordering::Relaxed);
         }
     }
 

@@ -98,8 +98,9 @@ impl WorkerMeter {
         bump(&self.given, items);
     }
 
-    pub(crate) fn record(&self, nanos: u64) {
-        self.latency.record(nanos);
+    /// So many operations took `nanos` in all.
+    pub(crate) fn record(&self, operations: u64, nanos: u64) {
+        self.latency.record(operations, nanos / operations.max(1));
     }
 
     pub(crate) fn add_latency_to(&self, histogram: &mut Histogram) {

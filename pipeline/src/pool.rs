@@ -199,7 +199,7 @@ impl<In: Send, Out: Send> Job for Slot<In, Out> {
         };
         let spent = meter.enter(Doing::PoolWait, self.clock.now());
         if self.clock.timed {
-            meter.record(spent);
+            meter.record(1, spent);
         }
         let mut state = lock(&self.state);
         if state.abandoned {

@@ -197,8 +197,9 @@ impl<T> Shared<T> {
         lock(&self.state).line.key_by(key_of);
     }
 
-    /// Puts `item` in if there is room and nobody waits before it. `now` is the caller's last look at the clock.
-    pub(crate) fn try_put(&self, item: T, now: u64) -> Result<(), T> {
+    /// Puts `item` in if there is room and nobody waits before it. `now` is the caller's look at the clock, if it
+    /// has just had one.
+    pub(crate) fn try_put(&self, item: T, now: Option<u64>) -> Result<(), T> {
         let bytes = (self.bounds.weigh)(&item);
         let mut wakes = Wakes::default();
         let mut state = lock(&self.state);
@@ -212,10 +213,10 @@ impl<T> Shared<T> {
         Ok(())
     }
 
-    fn push(&self, state: &mut State<T>, entry: Entry<T>, now: u64, wakes: &mut Wakes) {
+    fn push(&self, state: &mut State<T>, entry: Entry<T>, now: Option<u64>, wakes: &mut Wakes) {
         state.line.push(entry);
         let full = state.is_full(&self.bounds);
-        state.gauge.changed(state.line.len(), full, now);
+        state.gauge.changed(state.line.len(), full, || now.unwrap_or_else(|| self.clock.now()));
         state.rouse(wakes);
     }
 
@@ -282,7 +283,7 @@ impl<T> Shared<T> {
     }
 
     /// Puts an item into a kept place.
-    pub(crate) fn put_kept(&self, item: T, bytes: usize, now: u64) {
+    pub(crate) fn put_kept(&self, item: T, bytes: usize, now: Option<u64>) {
         let mut wakes = Wakes::default();
         let mut state = lock(&self.state);
         state.kept -= 1;
@@ -291,12 +292,12 @@ impl<T> Shared<T> {
         wakes.wake();
     }
 
-    fn pop(&self, state: &mut State<T>, now: u64, wakes: &mut Wakes) -> Option<Taken<T>> {
+    fn pop(&self, state: &mut State<T>, now: Option<u64>, wakes: &mut Wakes) -> Option<Taken<T>> {
         let (entry, key) = state.line.pop()?;
         state.bytes = state.bytes.saturating_sub(entry.bytes);
         state.grant(&self.bounds, wakes);
         let full = state.is_full(&self.bounds);
-        state.gauge.changed(state.line.len(), full, now);
+        state.gauge.changed(state.line.len(), full, || now.unwrap_or_else(|| self.clock.now()));
         let number = state.taken;
         state.taken += 1;
         if state.senders == 0 && state.line.len() == 0 {

@@ -31,7 +31,7 @@ enum Call<T> {
 async fn next<T>(seat: &mut Seat<T>, deadline: Option<Instant>) -> Call<(u64, T)> {
     let mut timer = pin!(deadline.map(tokio::time::sleep_until));
     seat.wait(Doing::Starved, |seat, cx| {
-        if let Poll::Ready(taken) = seat.taker.poll_take(false, seat.now, cx) {
+        if let Poll::Ready(taken) = seat.taker.poll_take(false, None, Some(seat.now), cx) {
             return Poll::Ready(taken.map_or(Call::Finish, |taken| Call::Item((taken.number, taken.item))));
         }
         match timer.as_mut().as_pin_mut() {
@@ -63,7 +63,7 @@ impl<T> Made<T> {
     /// Gives all away; false if nobody takes them any more.
     async fn give<In>(&mut self, sender: &Sender<T>, seat: &mut Seat<In>) -> bool {
         while let Some(item) = self.items.pop_front() {
-            if let Err(item) = sender.shared.try_put(item, seat.now) {
+            if let Err(item) = sender.shared.try_put(item, Some(seat.now)) {
                 let bytes = sender.weigh(&item);
                 self.items.push_front(item);
                 let began = seat.now;
@@ -72,7 +72,7 @@ impl<T> Made<T> {
                     return false;
                 }
                 let Some(item) = self.items.pop_front() else { return true };
-                sender.shared.put_kept(item, bytes, seat.now);
+                sender.shared.put_kept(item, bytes, Some(seat.now));
                 sender.shared.blocked_for(seat.now.saturating_sub(began));
             }
             seat.meter().gave(1);
@@ -111,7 +111,7 @@ pub(crate) async fn run<S: Stage>(stage: S, mut seat: Seat<S::In>, output: Sende
         let call = if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             // A deadline that has passed goes before all but a few: a flood of input must not hold back
             // what is old.
-            let waiting = if joining < JOINING_MAX { seat.taker.try_take(seat.now) } else { None };
+            let waiting = if joining < JOINING_MAX { seat.taker.try_take(Some(seat.now)) } else { None };
             joining = if waiting.is_some() { joining + 1 } else { 0 };
             waiting.map_or(Call::Deadline, |taken| Call::Item((taken.number, taken.item)))
         } else {
@@ -131,7 +131,7 @@ pub(crate) async fn run<S: Stage>(stage: S, mut seat: Seat<S::In>, output: Sende
         }));
         let spent = seat.enter(Doing::Busy);
         if is_item && seat.clock.timed {
-            seat.meter().record(spent);
+            seat.meter().record(1, spent);
         }
         if outcome.is_err() {
             let stage = &seat.stage;
@@ -280,7 +280,7 @@ pub(crate) async fn aggregate<T: Send + 'static>(rule: Aggregate<T>, mut seat: S
         if !made.items.is_empty() {
             let spent = seat.enter(Doing::Busy);
             if seat.clock.timed {
-                seat.meter().record(spent);
+                seat.meter().record(1, spent);
             }
             if !made.give(&output, &mut seat).await {
                 return;

@@ -14,6 +14,7 @@ use crate::meter::{Doing, WorkerMeter};
 use crate::queue::{RoomWait, Sender};
 use crate::stage::{StageMeter, add};
 use crate::sync::Arc;
+use crate::worker::RUN_MAX;
 
 /// Where items come from.
 pub trait Source: Send + 'static {
@@ -81,6 +82,16 @@ impl SourceSeat {
     fn meter(&self) -> &WorkerMeter {
         &self.stage.workers[0]
     }
+
+    /// Looks at the clock: so many items have come since the last time.
+    fn lap(&self, items: u64) -> u64 {
+        let now = self.clock.now();
+        let spent = self.meter().enter(Doing::Busy, now);
+        if self.clock.timed {
+            self.meter().record(items, spent);
+        }
+        now
+    }
 }
 
 /// An item on its way in; kept as unsent if the task is dropped.
@@ -100,14 +111,19 @@ impl<T> Drop for Made<'_, T> {
 /// Pulls until the source ends or the pipeline stops.
 pub(crate) async fn pull<S: Source>(mut source: S, sender: Sender<S::Item>, seat: SourceSeat) {
     seat.meter().enter(Doing::Busy, seat.clock.now());
+    let (mut now, mut run) = (seat.clock.now(), 0);
     while !seat.control.is_stopping() {
+        let mut waited = false;
         let next = {
             let mut future = pin!(source.next());
             poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
                 Ok(Poll::Ready(next)) => Poll::Ready(Some(next.map_err(Failure::of))),
                 // What is there already was accepted: only a wait is broken off.
                 Ok(Poll::Pending) if seat.control.is_stopping_or_tell(cx.waker()) => Poll::Ready(None),
-                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Pending) => {
+                    waited = true;
+                    Poll::Pending
+                }
                 Err(payload) => Poll::Ready(Some(Err(Failure::of_panic(&*payload)))),
             })
             .await
@@ -133,12 +149,13 @@ pub(crate) async fn pull<S: Source>(mut source: S, sender: Sender<S::Item>, seat
             }
         };
         seat.meter().took();
-        let now = seat.clock.now();
-        let spent = seat.meter().enter(Doing::Busy, now);
-        if seat.clock.timed {
-            seat.meter().record(spent);
+        run += 1;
+        // Items that are there at once are timed in runs, as brisk operations are.
+        if waited || run == RUN_MAX {
+            now = seat.lap(run);
+            run = 0;
         }
-        if !give(item, &sender, &seat, now).await {
+        if !give(item, &sender, &seat, now, &mut run).await {
             break;
         }
         consume_budget().await;
@@ -147,17 +164,18 @@ pub(crate) async fn pull<S: Source>(mut source: S, sender: Sender<S::Item>, seat
 }
 
 /// Puts an item in; false if the queue takes nothing any more.
-async fn give<T>(item: T, sender: &Sender<T>, seat: &SourceSeat, now: u64) -> bool {
-    if let Err(item) = sender.shared.try_put(item, now) {
+async fn give<T>(item: T, sender: &Sender<T>, seat: &SourceSeat, now: u64, run: &mut u64) -> bool {
+    if let Err(item) = sender.shared.try_put(item, Some(now)) {
         let bytes = sender.weigh(&item);
         let mut made = Made { item: Some(item), sender };
+        let now = if *run > 0 { seat.lap(std::mem::take(run)) } else { now };
         seat.meter().enter(Doing::Blocked, now);
         let mut wait = RoomWait::new(&sender.shared, bytes);
         let room = poll_fn(|cx| Pin::new(&mut wait).poll(cx)).await;
         let after = seat.clock.now();
         seat.meter().enter(Doing::Busy, after);
         let Some(item) = made.item.take_if(|_| room) else { return false };
-        sender.shared.put_kept(item, bytes, after);
+        sender.shared.put_kept(item, bytes, Some(after));
         sender.shared.blocked_for(after.saturating_sub(now));
     }
     seat.meter().gave(1);

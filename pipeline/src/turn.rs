@@ -63,6 +63,16 @@ impl Turn {
         (self.next.load(Ordering::SeqCst) == number).then_some(true)
     }
 
+    /// Whether anybody waits, or was told that its turn has come and has not looked yet.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether it is the turn of `number` already.
+    pub(crate) fn is_at(&self, number: u64) -> bool {
+        self.come(number) == Some(true)
+    }
+
     /// The turn of `number` is over.
     pub(crate) fn end(&self, number: u64) {
         self.next.store(number + 1, Ordering::SeqCst);

@@ -25,8 +25,9 @@ use crate::window::Window;
 /// An operation that took no longer, without waiting, will do so again: no other worker has to be woken for
 /// the next item, as this one is back sooner.
 const BRISK_NS: u64 = 20_000;
-/// Where no times are kept, one of so many operations is timed to know whether they are brisk.
-const SAMPLED: u64 = 16;
+/// So many brisk operations in a row are timed as one, as asking the clock costs more than they do: each counts with
+/// their mean. The times of the states stay exact, for the worker is busy all the while.
+pub(crate) const RUN_MAX: u64 = 8;
 
 /// A worker's place: its end of the queue and its book.
 pub(crate) struct Seat<In> {
@@ -39,7 +40,8 @@ pub(crate) struct Seat<In> {
     alone: bool,
     brisk: bool,
     pub(crate) pended: bool,
-    sampled: u64,
+    /// Brisk operations since the last look at the clock.
+    run: u64,
     bin: u64,
 }
 
@@ -54,7 +56,7 @@ impl<In> Seat<In> {
             alone: stage.workers.len() == 1,
             brisk: false,
             pended: false,
-            sampled: 0,
+            run: 0,
             bin: 0,
         }
     }
@@ -65,8 +67,17 @@ impl<In> Seat<In> {
 
     /// Does something else from now on; answers how long the former took, in ns.
     pub(crate) fn enter(&mut self, doing: Doing) -> u64 {
-        self.now = self.clock.now();
-        self.meter().enter(doing, self.now)
+        if self.clock.timed {
+            self.now = self.clock.read();
+            // Before anything of the new bin is counted.
+            if Window::bin(self.now) != self.bin {
+                self.bin = Window::bin(self.now);
+                self.stage.turn_window(self.now);
+            }
+            self.meter().enter(doing, self.now)
+        } else {
+            self.meter().enter(doing, 0)
+        }
     }
 
     /// Polls what may have to be waited for. The wait is spent in `doing`; afterwards the worker is busy again.
@@ -77,14 +88,19 @@ impl<In> Seat<In> {
     ) -> T {
         let mut waited = false;
         let ready = poll_fn(|cx| {
-            if waited {
-                self.now = self.clock.now();
+            if waited && (self.clock.timed || !self.alone) {
+                self.now = self.clock.read();
             }
             let polled = poll(self, cx);
             if polled.is_pending() && !waited {
                 waited = true;
-                self.taker.delays();
-                self.enter(doing);
+                if doing != Doing::Starved {
+                    self.taker.waits();
+                }
+                let spent = self.enter(doing);
+                if self.run > 0 {
+                    self.record_run(spent);
+                }
             }
             polled
         })
@@ -95,41 +111,50 @@ impl<In> Seat<In> {
         ready
     }
 
-    async fn take(&mut self) -> Option<Held<In>> {
+    async fn take(&mut self, turn: Option<&Turn>) -> Option<Held<In>> {
         let soon = self.brisk && !self.alone;
-        let taken = self.wait(Doing::Starved, |seat, cx| seat.taker.poll_take(soon, seat.now, cx)).await;
+        // Only at the first look: whoever is woken is woken to take.
+        let mut after = turn.filter(|_| soon);
+        let taken = self.wait(Doing::Starved, |seat, cx| {
+            let now = Some(seat.now);
+            seat.taker.poll_take(soon, after.take(), now, cx)
+        });
+        let taken = taken.await;
         let Some(taken) = taken else {
             self.enter(Doing::Starved);
             return None;
         };
         self.meter().took();
         self.pended = false;
-        if !self.clock.timed && !self.alone && self.sampled.is_multiple_of(SAMPLED) {
-            self.now = self.clock.read();
-        }
         Some(Held::new(taken, &self.taker.shared))
     }
 
     /// The operation is over.
     fn operated(&mut self, records: bool) {
-        let spent = self.enter(Doing::Busy);
-        if self.clock.timed {
-            if records {
-                self.meter().record(spent);
-            }
-            self.brisk = !self.pended && spent < BRISK_NS;
-            // Before anything of the new bin is counted.
-            if Window::bin(self.now) != self.bin {
-                self.bin = Window::bin(self.now);
-                self.stage.turn_window(self.now);
-            }
-        } else if !self.alone {
-            if self.sampled.is_multiple_of(SAMPLED) {
-                self.brisk = self.clock.read().saturating_sub(self.now) < BRISK_NS;
-            }
-            self.sampled += 1;
-            self.brisk &= !self.pended;
+        self.run += 1;
+        if records && self.brisk && !self.pended && self.run < RUN_MAX {
+            return;
         }
+        if !self.clock.timed {
+            // Only to know whether they are brisk.
+            let now = if self.alone { 0 } else { self.clock.read() };
+            self.brisk = !self.pended && now.saturating_sub(self.now) < BRISK_NS * self.run;
+            (self.now, self.run) = (now, 0);
+            return;
+        }
+        let spent = self.enter(Doing::Busy);
+        if records {
+            self.record_run(spent);
+        }
+        self.run = 0;
+    }
+
+    fn record_run(&mut self, spent: u64) {
+        if self.clock.timed {
+            self.meter().record(self.run, spent);
+        }
+        self.brisk = !self.pended && spent < BRISK_NS * self.run;
+        self.run = 0;
     }
 }
 
@@ -229,7 +254,7 @@ impl<Out> Output<Out> {
             return false;
         }
         let Some(value) = made.value.take() else { return false };
-        if let Err(value) = sender.shared.try_put(value, seat.now) {
+        if let Err(value) = sender.shared.try_put(value, Some(seat.now)) {
             let bytes = sender.weigh(&value);
             made.value = Some(value);
             let began = seat.now;
@@ -238,7 +263,7 @@ impl<Out> Output<Out> {
                 return false;
             }
             let Some(value) = made.value.take() else { return false };
-            sender.shared.put_kept(value, bytes, seat.now);
+            sender.shared.put_kept(value, bytes, Some(seat.now));
             sender.shared.blocked_for(seat.now.saturating_sub(began));
         }
         seat.meter().gave(1);
@@ -258,7 +283,7 @@ impl<Out> Output<Out> {
     }
 
     async fn wait_for_turn<In>(&self, number: u64, seat: &mut Seat<In>) -> bool {
-        let Some(turn) = &self.turn else { return true };
+        let Some(turn) = self.turn.as_ref().filter(|turn| !turn.is_at(number)) else { return true };
         let mut registered = false;
         seat.wait(Doing::Turn, |_, cx| turn.poll(number, &mut registered, cx)).await
     }
@@ -284,7 +309,7 @@ where
 {
     // Until it waits for an item it is at work: so a first item that is there already is no wait.
     seat.enter(Doing::Busy);
-    while let Some(mut held) = seat.take().await {
+    while let Some(mut held) = seat.take(output.turn.as_deref()).await {
         let (number, mut attempt) = (held.number, 1);
         let goes_on = loop {
             let failure = match exec.exec(&mut held, &mut seat).await {
@@ -380,7 +405,7 @@ impl<In: Send + 'static> Rules<In> {
                 match held.item.take() {
                     Some(item) if room => {
                         let failed = Quarantined { stage, item, error, attempts };
-                        quarantine.sender.shared.put_kept(failed, size_of::<Quarantined<In>>(), seat.now);
+                        quarantine.sender.shared.put_kept(failed, size_of::<Quarantined<In>>(), Some(seat.now));
                         &seat.stage.quarantined
                     }
                     _ => &seat.stage.skipped,

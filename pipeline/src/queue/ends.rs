@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use super::{Bounds, Shared, Taken, Wakes};
 use crate::clock::Clock;
 use crate::sync::{Arc, lock};
+use crate::turn::Turn;
 
 /// A queue called `name`, outside of any pipeline.
 #[must_use]
@@ -60,7 +61,7 @@ impl<T> Sender<T> {
     /// If dropped before it returns, the item is dropped with it: callers that may be cancelled use
     /// [`Self::room`] first.
     pub async fn send(&self, item: T) -> Result<(), SendError<T>> {
-        let item = match self.shared.try_put(item, self.shared.clock.now()) {
+        let item = match self.shared.try_put(item, None) {
             Ok(()) => return Ok(()),
             Err(item) => item,
         };
@@ -76,15 +77,16 @@ impl<T> Sender<T> {
     /// Waits for room for one item of `bytes`; `None` if the queue takes nothing any more. Cancel safe.
     pub async fn room(&self, bytes: usize) -> Option<Room<'_, T>> {
         let mut wait = RoomWait::new(&self.shared, bytes);
-        let began = self.shared.clock.now();
-        let mut waited = false;
+        let mut began = None;
         let kept = poll_fn(|cx| {
             let poll = Pin::new(&mut wait).poll(cx);
-            waited |= poll.is_pending();
+            if poll.is_pending() && began.is_none() {
+                began = Some(self.shared.clock.now());
+            }
             poll
         })
         .await;
-        if waited {
+        if let Some(began) = began {
             self.shared.blocked_for(self.shared.clock.now().saturating_sub(began));
         }
         kept.then(|| Room { shared: &self.shared, bytes, full: false })
@@ -140,7 +142,7 @@ impl<T> Room<'_, T> {
     /// Puts `item` in.
     pub fn put(mut self, item: T) {
         self.full = true;
-        self.shared.put_kept(item, self.bytes, self.shared.clock.now());
+        self.shared.put_kept(item, self.bytes, None);
     }
 }
 
@@ -174,8 +176,16 @@ impl<T> Taker<T> {
     }
 
     /// The next item; `None` once every sender is gone and the queue is empty, or it was closed.
-    /// `soon` promises another look very soon, or [`Self::delays`].
-    pub(crate) fn poll_take(&mut self, soon: bool, now: u64, cx: &Context<'_>) -> Poll<Option<Taken<T>>> {
+    /// `soon` promises another look very soon, or [`Self::delays`]. With `after` it takes nothing if others
+    /// wait for their turn: they come as well, and the last of them goes on alone, which saves a wakeup for
+    /// each item.
+    pub(crate) fn poll_take(
+        &mut self,
+        soon: bool,
+        after: Option<&Turn>,
+        now: Option<u64>,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Taken<T>>> {
         let mut wakes = Wakes::default();
         let mut state = lock(&self.shared.state);
         if std::mem::take(&mut self.comes) {
@@ -188,7 +198,9 @@ impl<T> Taker<T> {
         if std::mem::take(&mut self.sleeps) && place.is_none() {
             state.searching -= 1;
         }
-        let taken = if state.closed { None } else { self.shared.pop(&mut state, now, &mut wakes) };
+        // Asked under the lock: whoever waits then will look here later, or be gone and wake us.
+        let defers = after.is_some_and(Turn::is_waited_for);
+        let taken = if state.closed || defers { None } else { self.shared.pop(&mut state, now, &mut wakes) };
         let poll = match taken {
             Some(taken) => {
                 if let Some(place) = place {
@@ -220,7 +232,7 @@ impl<T> Taker<T> {
     }
 
     /// The next item, if one waits already.
-    pub(crate) fn try_take(&mut self, now: u64) -> Option<Taken<T>> {
+    pub(crate) fn try_take(&mut self, now: Option<u64>) -> Option<Taken<T>> {
         let mut wakes = Wakes::default();
         let mut state = lock(&self.shared.state);
         let taken = if state.closed { None } else { self.shared.pop(&mut state, now, &mut wakes) };
@@ -236,14 +248,19 @@ impl<T> Taker<T> {
 
     /// What was promised as `soon` takes longer: another is to look.
     pub(crate) fn delays(&mut self) {
-        if std::mem::take(&mut self.comes) {
-            let mut wakes = Wakes::default();
-            let mut state = lock(&self.shared.state);
-            state.coming -= 1;
-            state.rouse(&mut wakes);
-            drop(state);
-            wakes.wake();
+        if self.comes {
+            self.waits();
         }
+    }
+
+    /// It waits: if there is work, another is to look.
+    pub(crate) fn waits(&mut self) {
+        let mut wakes = Wakes::default();
+        let mut state = lock(&self.shared.state);
+        state.coming -= usize::from(std::mem::take(&mut self.comes));
+        state.rouse(&mut wakes);
+        drop(state);
+        wakes.wake();
     }
 }
 
@@ -284,14 +301,12 @@ impl<T> Receiver<T> {
 
     /// The next item; `None` once every sender is gone and the queue is empty. Cancel safe.
     pub async fn recv(&mut self) -> Option<T> {
-        let clock = self.taker.shared.clock;
-        let taken = poll_fn(|cx| self.taker.poll_take(false, clock.now(), cx)).await?;
+        let taken = poll_fn(|cx| self.taker.poll_take(false, None, None, cx)).await?;
         Some(taken.item)
     }
 
     /// The next item, if one waits already.
     pub fn try_recv(&mut self) -> Option<T> {
-        let now = self.taker.shared.clock.now();
-        self.taker.try_take(now).map(|taken| taken.item)
+        self.taker.try_take(None).map(|taken| taken.item)
     }
 }

@@ -68,11 +68,15 @@ impl Gauge {
         Self { peak: 0, blocked_ns: 0, began: now, empty_since: Some(now), full_since: None, empty_ns: 0, full_ns: 0 }
     }
 
-    /// The queue holds `len` items now.
-    pub(super) fn changed(&mut self, len: usize, full: bool, now: u64) {
+    /// The queue holds `len` items now. The clock is asked only if that changes anything.
+    pub(super) fn changed(&mut self, len: usize, full: bool, now: impl FnOnce() -> u64) {
         self.peak = self.peak.max(len);
-        note(len == 0, &mut self.empty_since, &mut self.empty_ns, now);
-        note(full, &mut self.full_since, &mut self.full_ns, now);
+        let empty = len == 0;
+        if empty != self.empty_since.is_some() || full != self.full_since.is_some() {
+            let now = now();
+            note(empty, &mut self.empty_since, &mut self.empty_ns, now);
+            note(full, &mut self.full_since, &mut self.full_ns, now);
+        }
     }
 }
 
