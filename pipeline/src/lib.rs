@@ -26,6 +26,9 @@ mod watchdog;
 mod window;
 mod worker;
 
+#[cfg(all(test, feature = "model"))]
+mod model;
+
 pub use builder::{BuildError, Builder, Chain, Input, Pool};
 pub use failure::{
     Backoff, Error, Limit, OnSourceError, PipelineError, Policy, Quarantine, Quarantined, WINDOW, quarantine,
