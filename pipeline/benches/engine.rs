@@ -86,6 +86,9 @@ fn median(mut values: Vec<f64>) -> (f64, (f64, f64)) {
     (values[values.len() / 2], (values[0], values[values.len() - 1]))
 }
 
+/// Measures, with so many repetitions.
+type Case = fn(usize) -> Vec<Measured>;
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let (mut only, mut repeat, mut json) = (None, 7, false);
@@ -105,7 +108,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    let cases: [(&str, fn(usize) -> Vec<Measured>); 6] = [
+    let cases: [(&str, Case); 6] = [
         ("stages", cases::stages),
         ("batches", cases::batches),
         ("cpu", cases::cpu),

@@ -48,7 +48,7 @@ pub struct Pool {
 ///     .order(Order::Input)
 ///     .on_failure(Policy::fail())
 ///     .map(|n: u64| async move { Ok(n * n) }, Bounds::items(16))
-///     .outlet("main");
+///     .outlet("printer");
 /// let pipeline = builder.build()?.start();
 ///
 /// numbers.send(3).await.unwrap();
@@ -65,7 +65,7 @@ pub struct Pool {
 ///
 /// let mut builder = Builder::new("squares");
 /// let (numbers, chain) = builder.push_input("numbers", "main", Bounds::items(16));
-/// let outlet = chain.stage("square").map(|n: u64| async move { Ok(n * n) }, Bounds::items(16)).outlet("main");
+/// let outlet = chain.stage("square").map(|n: u64| async move { Ok(n * n) }, Bounds::items(16)).outlet("printer");
 /// ```
 pub struct Builder {
     pub(crate) id: u64,

@@ -12,6 +12,7 @@ use shuttle::future::{block_on, spawn};
 
 use crate::clock::Clock;
 use crate::failure::{Error, Policy};
+use crate::give::Output;
 use crate::meter::Doing;
 use crate::operation::Operation;
 use crate::pool::{Crew, Job, Slot};
@@ -19,7 +20,7 @@ use crate::queue::{Bounds, Receiver, Sender, Shared, Taker};
 use crate::stage::StageMeter;
 use crate::sync::{Arc, Mutex, lock};
 use crate::turn::Turn;
-use crate::worker::{ByItself, Output, Rules, Seat, work};
+use crate::worker::{ByItself, Rules, Seat, work};
 
 const SCHEDULES: usize = 2_000;
 

@@ -6,7 +6,7 @@
 //! worker is gone, the thread hands the item back.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -240,18 +240,16 @@ impl<In: Send + 'static, Out: Send + 'static> Exec<In> for OnPool<In, Out> {
     type Out = Out;
     const RECORDS: bool = true;
 
-    fn exec(&mut self, held: &mut Held<In>, seat: &mut Seat<In>) -> impl Future<Output = Result<Out, Failure>> + Send {
-        async move {
-            seat.enter(Doing::PoolWait);
-            seat.pended = true;
-            seat.taker.delays();
-            let item = held.item.take().expect("it is back here after every attempt");
-            self.slot.fill(held.number, item);
-            self.crew.submit(self.slot.clone());
-            let (item, outcome) = poll_fn(|cx| self.slot.poll_done(cx.waker())).await;
-            held.item = Some(item);
-            outcome
-        }
+    async fn exec(&mut self, held: &mut Held<In>, seat: &mut Seat<In>) -> Result<Out, Failure> {
+        seat.enter(Doing::PoolWait);
+        seat.pended = true;
+        seat.taker.delays();
+        let item = held.item.take().expect("it is back here after every attempt");
+        self.slot.fill(held.number, item);
+        self.crew.submit(self.slot.clone());
+        let (item, outcome) = poll_fn(|cx| self.slot.poll_done(cx.waker())).await;
+        held.item = Some(item);
+        outcome
     }
 }
 

@@ -151,10 +151,13 @@ pub(crate) async fn run<S: Stage>(stage: S, mut seat: Seat<S::In>, output: Sende
     }
 }
 
+/// A bound in bytes, and how an item is weighed.
+type BytesMax<T> = (usize, fn(&T) -> usize);
+
 /// When a batch is complete: whichever bound comes first.
 pub struct Aggregate<T> {
     pub(crate) items: Option<usize>,
-    pub(crate) bytes: Option<(usize, fn(&T) -> usize)>,
+    pub(crate) bytes: Option<BytesMax<T>>,
     pub(crate) age: Option<Duration>,
 }
 

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 
 use crate::builder::{Chain, Pool};
 use crate::failure::{Error, Policy};
+use crate::give::Output;
 use crate::graph::{Hold, Node, NodeKind, Order};
 use crate::line::KeyOf;
 use crate::observer::StageEntry;
@@ -14,7 +15,7 @@ use crate::queue::{Bounds, Sender};
 use crate::stage::StageMeter;
 use crate::sync::Arc;
 use crate::turn::Turn;
-use crate::worker::{ByItself, Exec, Output, Rules, Seat, work};
+use crate::worker::{ByItself, Exec, Rules, Seat, work};
 
 /// A stage whose policy is still to be named; see [`StageSpec::on_failure`].
 #[derive(Debug)]

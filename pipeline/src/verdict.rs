@@ -100,6 +100,8 @@ pub struct Gain {
 /// Something that may limit.
 struct Load<'s> {
     name: String,
+    /// Several, where it is several.
+    names: Vec<String>,
     load: f64,
     stage: Option<&'s StageSnapshot>,
     /// Whether its load says what it could do: a full outlet or an empty input does not.
@@ -143,6 +145,7 @@ fn stages(interval: &Snapshot) -> Vec<Load<'_>> {
     stages
         .map(|stage| Load {
             name: stage.name.clone(),
+            names: Vec::new(),
             load: load(stage),
             stage: Some(stage),
             is_demand: true,
@@ -195,14 +198,14 @@ fn inputs(interval: &Snapshot) -> Vec<Load<'_>> {
     inputs
         .map(|queue| {
             let (names, load, is_demand) = load(&queue.name);
-            Load { name: names.join(", "), load, stage: None, is_demand, limiting: input }
+            Load { name: names.join(", "), names, load, stage: None, is_demand, limiting: input }
         })
         .collect()
 }
 
 fn input(load: &Load<'_>, _interval: &Snapshot, mut gain: Gain) -> Limiting {
     gain.up_to = gain.next_limits_at;
-    Limiting::Input { names: load.name.split(", ").map(str::to_owned).collect(), load: load.load, gain }
+    Limiting::Input { names: load.names.clone(), load: load.load, gain }
 }
 
 fn outlets(interval: &Snapshot) -> Vec<Load<'_>> {
@@ -211,6 +214,7 @@ fn outlets(interval: &Snapshot) -> Vec<Load<'_>> {
     outlets
         .map(|outlet| Load {
             name: outlet.name.clone(),
+            names: Vec::new(),
             load: full(&outlet.queue),
             stage: None,
             is_demand: false,

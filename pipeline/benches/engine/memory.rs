@@ -46,7 +46,6 @@ pub(crate) fn allocations(_repeat: usize) -> Vec<Measured> {
         let region = Region::new(COUNTING);
         pass(ITEMS).await;
         let change = region.change();
-        drop(pass);
         drop(sender);
         pipeline.join().await.result.expect("nothing fails");
         (change.allocations + change.reallocations) as f64 / ITEMS as f64

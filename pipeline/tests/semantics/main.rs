@@ -3,6 +3,9 @@
 //! What is timed runs on tokio's paused clock, so no test depends on how fast the machine is. What races runs on
 //! several threads, and asserts only what holds in every order of events.
 
+// What helps a test is part of it.
+#![allow(clippy::unwrap_used)]
+
 mod aggregating;
 mod bottlenecks;
 mod building;
