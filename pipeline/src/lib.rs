@@ -67,7 +67,7 @@ mod watchdog;
 mod window;
 mod worker;
 
-#[cfg(all(test, feature = "model"))]
+#[cfg(test)]
 mod model;
 
 pub use builder::{BuildError, Builder, Chain, Input, Pool};

@@ -43,6 +43,8 @@ pub(crate) struct WorkerMeter {
 /// A worker's book at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reading {
+    /// When it was read, in ns: its times go up to then.
+    pub(crate) at: u64,
     pub(crate) doing: Doing,
     pub(crate) spent: [u64; STATES],
     pub(crate) taken: u64,
@@ -107,8 +109,8 @@ impl WorkerMeter {
         self.latency.add_to(histogram);
     }
 
-    /// The book as of `now`: the state of now has its time up to `now` added.
-    pub(crate) fn read(&self, now: u64) -> Reading {
+    /// The book. The clock is asked once the book is known to be whole, so no time of the future is in it.
+    pub(crate) fn read(&self, clock: impl Fn() -> u64) -> Reading {
         loop {
             let word = self.word.load(Ordering::Acquire);
             if word & MARK == 0 {
@@ -116,9 +118,9 @@ impl WorkerMeter {
                 let (taken, given) = (self.taken.load(Ordering::Relaxed), self.given.load(Ordering::Relaxed));
                 fence(Ordering::Acquire);
                 if self.word.load(Ordering::Relaxed) == word {
-                    let doing = ALL[(word & 7) as usize % STATES];
-                    spent[doing as usize] += now.saturating_sub(word >> 4);
-                    return Reading { doing, spent, taken, given };
+                    let (doing, at) = (ALL[(word & 7) as usize % STATES], clock());
+                    spent[doing as usize] += at.saturating_sub(word >> 4);
+                    return Reading { at, doing, spent, taken, given };
                 }
             }
             std::hint::spin_loop();
@@ -135,10 +137,10 @@ mod tests {
         let meter = WorkerMeter::new(true);
         for (doing, now) in [(Doing::Busy, 10), (Doing::Turn, 17), (Doing::Blocked, 20), (Doing::Starved, 26)] {
             meter.enter(doing, now);
-            let reading = meter.read(now + 3);
+            let reading = meter.read(|| now + 3);
             assert_eq!(reading.spent.iter().sum::<u64>(), now + 3, "{reading:?}");
         }
-        assert_eq!(meter.read(30).spent, [14, 7, 0, 6, 3]);
+        assert_eq!(meter.read(|| 30).spent, [14, 7, 0, 6, 3]);
     }
 
     #[test]
@@ -148,13 +150,13 @@ mod tests {
             scope.spawn(|| (1..200_000).for_each(|now| _ = meter.enter(ALL[now as usize % STATES], now)));
             scope.spawn(|| {
                 for _ in 0..20_000 {
-                    let reading = meter.read(0);
+                    let reading = meter.read(|| 0);
                     let sum: u64 = reading.spent.iter().sum();
                     let since = meter.word.load(Ordering::Relaxed) >> 4;
                     assert!(sum <= since, "{sum} ns of {since}");
                 }
             });
         });
-        assert_eq!(meter.read(200_000).spent.iter().sum::<u64>(), 200_000);
+        assert_eq!(meter.read(|| 200_000).spent.iter().sum::<u64>(), 200_000);
     }
 }

@@ -95,12 +95,13 @@ impl Inner {
 
     fn stage(&self, entry: &StageEntry, at: u64) -> StageSnapshot {
         let timed = entry.clock.timed;
-        let now = if timed { at } else { 0 };
-        let readings = entry.meter.readings(now);
+        let readings = entry.meter.readings(entry.clock);
+        // Each worker's times go up to the moment at which it was read.
+        let walls: u64 = readings.iter().map(|reading| self.wall(reading.at, timed)).sum();
         let spent = |doing: Doing| readings.iter().map(|reading| reading.spent[doing as usize]).sum::<u64>();
         let count = |counter: &crate::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let hol_wait_ns = spent(Doing::Turn);
-        let (recent, recent_failed) = if timed { entry.meter.recent(now) } else { (0, 0) };
+        let (recent, recent_failed) = if timed { entry.meter.recent(at) } else { (0, 0) };
         StageSnapshot {
             name: entry.meter.name.clone(),
             kind: entry.kind,
@@ -122,7 +123,7 @@ impl Inner {
             blocked_ns: spent(Doing::Blocked) + hol_wait_ns,
             hol_wait_ns,
             pool_wait_ns: spent(Doing::PoolWait),
-            wall_ns: self.wall(at, timed),
+            wall_ns: walls / readings.len().max(1) as u64,
             latency: entry.meter.latency(),
             recent,
             recent_failed,
@@ -130,8 +131,7 @@ impl Inner {
     }
 
     fn source(&self, entry: &SourceEntry, at: u64) -> SourceSnapshot {
-        let timed = self.clock.timed;
-        let reading = entry.meter.workers[0].read(if timed { at } else { 0 });
+        let reading = entry.meter.workers[0].read(|| self.clock.now());
         SourceSnapshot {
             name: entry.meter.name.clone(),
             queue: self.queues[entry.queue].name().to_owned(),
@@ -212,7 +212,7 @@ impl Observer {
                 waiting,
                 taken,
                 behind: entry.output.map(|queue| waits(queue).0),
-                workers: entry.meter.readings(0).into_iter().map(worker).collect(),
+                workers: entry.meter.readings(entry.clock).into_iter().map(worker).collect(),
                 is_outlet: false,
             }
         });

@@ -47,8 +47,8 @@ impl StageMeter {
         self.workers.iter().for_each(|worker| worker.begin(now));
     }
 
-    pub(crate) fn readings(&self, now: u64) -> Vec<Reading> {
-        self.workers.iter().map(|worker| worker.read(now)).collect()
+    pub(crate) fn readings(&self, clock: Clock) -> Vec<Reading> {
+        self.workers.iter().map(|worker| worker.read(|| clock.now())).collect()
     }
 
     pub(crate) fn latency(&self) -> Histogram {
