@@ -1,129 +1,94 @@
-//! The engine: sources → stages → sink, stitched by queues that are bounded in items and in bytes.
+//! A bounded async pipeline: sources → stages with their own concurrency → a sink, stitched with back-pressure.
 //!
 //! ```text
-//!  input ─▶ [queue] ─▶ stage ─▶ [queue] ─▶ stage ─▶ [queue] ─▶ sink
+//!  source ─┐                  ┌ worker ┐                  ┌ worker ┐
+//!  source ─┼─▶ [queue] ─▶ stage worker ├─▶ [queue] ─▶ stage worker ├─▶ [queue] ─▶ outlet, or a sink stage
+//!  sender ─┘   items,         └ worker ┘   items,         └───┬────┘
+//!              bytes            N tasks    bytes         pool of threads
 //! ```
-//! It knows nothing of telemetry. Every stage runs in a task of its own, takes one item at a time in the
-//! order of arrival, and is told when a deadline that it asked for has come. When the senders of the
-//! first queue are gone, end-of-stream walks down: each stage flushes what it holds, then ends.
+//! It knows nothing of what it moves. A pipeline is put together by a [`Builder`], checked and shown as a [`Plan`],
+//! and started. `README.md` beside this crate says how to read what it shows.
 //!
-//! Invariants: an item is in exactly one place; a queue never holds more than its bounds, save that one
-//! item larger than the bound in bytes passes alone; a panic in a stage is a failure of that item,
-//! counted and logged, and never an end of stream.
+//! # Semantics, each a test in `tests/semantics`
+//! - **Concurrency is exact.** A stage of concurrency N is N long-lived tasks. Whoever has an item has a slot: while it
+//!   operates, while it waits for its turn, and while it waits for room.
+//! - **Order is a choice**: [`Order::Input`], [`Order::Completion`], or by a key. What waits behind a slower item is
+//!   measured (`hol_wait`).
+//! - **CPU work has threads of its own** ([`Builder::pool`]). A pool holds so many operations; stages that schedule
+//!   more are refused when the pipeline is built. Sources never use a pool.
+//! - **Queues are bounded in items and in bytes.** When nothing is taken at the end, sources stop after at most
+//!   [`Plan::run_ahead_max`] items. One item that is larger than the bound in bytes passes when it is alone.
+//! - **Batches** are complete by items, bytes or age ([`Aggregate`]); the age needs no new input.
+//! - **Nothing relies on being polled.** Every worker and source is a task; work goes on up to the bounds whatever the
+//!   consumer does.
+//! - **A failure policy is always named** ([`Policy`]): fail the pipeline, skip and count, quarantine, each after
+//!   retries if need be. A stage without one does not compile. A panic is a failure of its item, never the end of the
+//!   stream.
+//! - **Nothing that was accepted is lost.** [`Pipeline::stop`] ends sources at an item, end-of-stream walks down,
+//!   batches are flushed. After a deadline, or a failure, what is left is handed back, typed ([`Leftovers`]).
+//! - **Sources share an input in turn**; one that stalls or ends changes nothing for the others.
+//! - **Times sum up**: busy + starved + blocked + pool wait = concurrency × the clock's time, by construction.
+//!   [`Snapshot::since`] makes an interval, [`Verdict::of`] says in one line what limits it.
+//! - **A [`Watchdog`]** names who stands still, and not those who wait for it.
+//! - **The [`Graph`]** of what is built is printed before anything runs, as text or as Mermaid.
 //!
-//! Deliberately absent so far: concurrency within a stage, CPU pools, failure policies, latency
-//! histograms, the verdict on which stage limits.
+//! # Invariants
+//! An item is in exactly one place. What a worker holds lies in guards, so an abort hands it back. No lock is held while
+//! anything of the user's runs, but for the key of an item. In steady state the engine allocates nothing for an item.
+//!
+//! # Deliberately absent
+//! Fan-out and cycles: a pipeline is a chain with many ways in. Work that moves between stages, and concurrency that
+//! adapts itself: the verdict says what to change. Persistence: what is handed back is the caller's to keep. `unsafe`.
 
+mod builder;
+mod clock;
+mod control;
+mod failure;
+mod give;
+mod graph;
+mod histogram;
+mod line;
+mod meter;
+mod observer;
+mod operation;
+mod plan;
+mod pool;
+mod progress;
 mod queue;
+mod serial;
+mod snapshot;
+mod source;
+mod spec;
 mod stage;
-
-pub use queue::{Bounds, QueueSnapshot, Receiver, Room, SendError, Sender, queue};
-pub use stage::{Stage, StageSnapshot};
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use tokio::task::JoinHandle;
-
-use stage::StageStats;
-
-/// A pipeline under construction, and then running.
-#[derive(Default)]
-pub struct Pipeline {
-    queues: Vec<Arc<queue::QueueStats>>,
-    stages: Vec<Arc<StageStats>>,
-    tasks: Vec<(String, JoinHandle<()>)>,
-}
-
-/// The open end of a pipeline: what comes out of it is to be taken by a stage or by a sink.
-#[must_use = "what comes out of a chain has to go somewhere"]
-pub struct Chain<'p, T> {
-    pipeline: &'p mut Pipeline,
-    receiver: Receiver<T>,
-}
-
-impl Pipeline {
-    /// An empty pipeline.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Opens the pipeline with a queue called `name`; many senders may share it, and are served in turn.
-    pub fn input<T: Send + 'static>(&mut self, name: &str, bounds: Bounds<T>) -> (Sender<T>, Chain<'_, T>) {
-        let (sender, receiver) = queue(name, bounds);
-        self.queues.push(receiver.stats());
-        (sender, Chain { pipeline: self, receiver })
-    }
-
-    /// What the queues hold now.
-    #[must_use]
-    pub fn queues(&self) -> QueueGauges {
-        QueueGauges(self.queues.clone())
-    }
-
-    /// What the stages did so far.
-    #[must_use]
-    pub fn stages(&self) -> Vec<StageSnapshot> {
-        self.stages.iter().map(|stats| stats.snapshot()).collect()
-    }
-
-    /// Waits until end-of-stream has walked through every stage.
-    ///
-    /// # Errors
-    /// The names of the stages whose task ended otherwise.
-    pub async fn join(self) -> Result<(), Vec<String>> {
-        let mut failed = Vec::new();
-        for (name, task) in self.tasks {
-            if task.await.is_err() {
-                failed.push(name);
-            }
-        }
-        if failed.is_empty() { Ok(()) } else { Err(failed) }
-    }
-}
-
-impl<'p, T: Send + 'static> Chain<'p, T> {
-    /// Appends a stage with a queue behind it.
-    pub fn stage<S: Stage<In = T>>(self, stage: S, bounds: Bounds<S::Out>) -> Chain<'p, S::Out> {
-        let name = stage.name().to_owned();
-        let (sender, receiver) = queue(&name, bounds);
-        let stats = StageStats::new(&name);
-        self.pipeline.queues.push(receiver.stats());
-        self.pipeline.stages.push(stats.clone());
-        let task = tokio::spawn(stage::run(stage, self.receiver, sender, stats));
-        self.pipeline.tasks.push((name, task));
-        Chain { pipeline: self.pipeline, receiver }
-    }
-
-    /// Ends the pipeline: whoever holds the receiver is the sink.
-    #[must_use]
-    pub fn sink(self) -> Receiver<T> {
-        self.receiver
-    }
-}
-
-/// The queues of a running pipeline, for whoever looks on.
-#[derive(Clone)]
-pub struct QueueGauges(Vec<Arc<queue::QueueStats>>);
-
-impl QueueGauges {
-    /// What each queue holds now.
-    #[must_use]
-    pub fn snapshot(&self) -> Vec<QueueSnapshot> {
-        self.0.iter().map(|stats| stats.snapshot()).collect()
-    }
-
-    /// For each queue, in the order of the way, the items it holds and those that have left it so far.
-    #[must_use]
-    pub fn moves(&self) -> Vec<(u64, u64)> {
-        self.0.iter().map(|s| (s.items.load(Ordering::Relaxed), s.taken.load(Ordering::Relaxed))).collect()
-    }
-}
-
-fn add(counter: &AtomicU64, by: u64) {
-    counter.fetch_add(by, Ordering::Relaxed);
-}
+mod sync;
+mod turn;
+mod verdict;
+mod watchdog;
+mod window;
+mod worker;
 
 #[cfg(test)]
-mod tests;
+mod model;
+
+pub use builder::{BuildError, Builder, Chain, Input, Pool};
+pub use failure::{
+    Backoff, Error, Limit, OnSourceError, PipelineError, Policy, Quarantine, Quarantined, WINDOW, quarantine,
+};
+pub use graph::{Edge, Graph, Node, NodeKind, Order, PoolNode, RunAhead};
+pub use histogram::Histogram;
+pub use observer::Observer;
+pub use operation::{ByClone, Operation, Stage, by_clone};
+pub use plan::{Ended, Leftovers, OtherType, Pipeline, Plan, Stopper};
+pub use progress::Progress;
+pub use queue::{Bounds, QueueSnapshot, Receiver, Room, SendError, Sender, queue};
+pub use serial::Aggregate;
+pub use snapshot::{OutletSnapshot, PoolSnapshot, Snapshot, SourceSnapshot, StageSnapshot};
+pub use source::{FromIter, Source, from_iter};
+pub use spec::{NoPolicy, StageSpec};
+pub use verdict::{Gain, Limiting, Verdict};
+pub use watchdog::{Still, StillWhy, Watchdog};
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeCompiles;

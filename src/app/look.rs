@@ -1,13 +1,13 @@
 //! How the agent is looked at: snapshots of its parts, put together for the monitor.
 
-use super::watch::{STUCK_AFTER, Watch};
 use super::*;
 use crate::deliver::{DeliverSnapshot, LinkState};
 use crate::monitor::ProcessStatus;
 use crate::monitor::status::{
-    AgentState, ConfigStatus, DeliverMode, DeliverStatus, Latency, QueueStatus, SourceStatus, SpillState, SpillStatus,
+    AgentState, ConfigStatus, DeliverMode, DeliverStatus, DrainStatus, Latency, SourceStatus, SpillState, SpillStatus,
     Status, StoreState, StoreStatus,
 };
+use crate::pipeline::{Progress, Still};
 use crate::preprocess::StepCounts;
 use crate::store::StoreUrl;
 
@@ -20,12 +20,12 @@ pub(super) struct Looker {
     pub(super) draining: AtomicBool,
     pub(super) ledger: Arc<Ledger>,
     pub(super) sources: Vec<Arc<SourceGauges>>,
-    pub(super) queues: QueueGauges,
+    pub(super) flow: Flow,
     pub(super) spill: Spill,
     pub(super) quarantine: Spill,
     pub(super) deliver: StatsHandle,
     pub(super) live: Arc<LiveBoard>,
-    pub(super) watch: Mutex<Watch>,
+    pub(super) watch: Mutex<(Watchdog, Option<Still>)>,
     pub(super) counts: Arc<StepCounts>,
     pub(super) reload: Reload,
 }
@@ -46,12 +46,17 @@ impl Looker {
         Readiness { ready: waiting_for.is_empty(), waiting_for }
     }
 
-    /// Whether delivery's loop turns and every stage that could work does; see [`Watch`].
+    /// Whether delivery's loop turns and every stage that could work does; see [`Watchdog`].
     pub(super) fn alive(&self) -> bool {
         let (now, deliver) = (self.clock.now(), self.deliver.snapshot());
         let turns = now.duration_since(deliver.turned_at.unwrap_or(self.started)) < STUCK_AFTER;
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        turns && watch.look(&self.queues.moves(), deliver.holding_back, now)
+        let still = watch.0.look(deliver.holding_back, now);
+        if let Some(still) = &still {
+            tracing::error!(%still, "the watchdog is told");
+        }
+        watch.1 = still;
+        turns && watch.1.is_none()
     }
 
     /// A row for each car that is heard, as seen now.
@@ -78,6 +83,8 @@ impl Looker {
     pub(super) fn status(&self) -> Status {
         let now = self.clock.now();
         let deliver = self.deliver.snapshot();
+        let still = self.watch.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
+        let (pipeline, queues) = self.flow.status(now, still.as_ref());
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             agent: self.agent.clone(),
@@ -87,8 +94,9 @@ impl Looker {
             state: if self.draining.load(Ordering::Relaxed) { AgentState::Draining } else { AgentState::Running },
             ledger: self.ledger.snapshot(),
             sources: self.sources.iter().map(|source| SourceStatus::of(source, now)).collect(),
-            queues: self.queues.snapshot().into_iter().map(QueueStatus::from).collect(),
-            spill: self.spill_status(&deliver),
+            queues,
+            pipeline,
+            spill: self.spill_status(&deliver, now),
             store: StoreStatus {
                 kind: match &self.config.store.url {
                     StoreUrl::Sqlite { .. } => "sqlite".into(),
@@ -129,7 +137,15 @@ impl Looker {
         ConfigStatus { revision, since_us, refused, refusal }
     }
 
-    fn spill_status(&self, deliver: &DeliverSnapshot) -> SpillStatus {
+    /// How far a drain has come. The total grows with what is spilled meanwhile.
+    fn drain(backlog: u64, deliver: &DeliverSnapshot, now: Instant) -> Option<DrainStatus> {
+        let (since, done) = deliver.drain?;
+        let progress = Progress::at("backlog", done, Some(done + backlog), now.duration_since(since));
+        let left_s = progress.left.map(|left| left.as_secs_f64());
+        Some(DrainStatus { done, total: done + backlog, rate_per_s: progress.rate_per_s, left_s })
+    }
+
+    fn spill_status(&self, deliver: &DeliverSnapshot, now: Instant) -> SpillStatus {
         let spill = self.spill.stats();
         let fault = deliver.spill_fault.clone();
         let state = match (spill.failing || fault.is_some(), spill.backlog_records, deliver.mode) {
@@ -151,6 +167,7 @@ impl Looker {
             disk_max_bytes: spill.disk_max_bytes,
             written_bytes: spill.written_bytes,
             syncs: spill.syncs,
+            drain: Self::drain(spill.backlog_weight, deliver, now),
             oldest_age_s: spill.oldest.map(|age| age.as_secs_f64()),
             quarantine_records: self.quarantine.stats().backlog_records,
         }

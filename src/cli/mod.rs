@@ -6,6 +6,7 @@ mod audit;
 mod check;
 mod demo;
 mod export;
+mod pipeline;
 mod run;
 mod schema;
 
@@ -50,6 +51,7 @@ Examples:
   pitwire demo                                   a simulated car, and its page in the browser
   pitwire check --config pitwire.toml            name what is wrong with a configuration
   pitwire run --config pitwire.toml              run the agent
+  pitwire pipeline explain --config pitwire.toml the way of the data, with every bound
   pitwire schema apply --store cassandra://127.0.0.1:9042/pitwire
   pitwire export --store sqlite:///var/lib/pitwire/pitwire.db --car 44 --format csv
 
@@ -64,6 +66,8 @@ enum Command {
     Check(check::Arguments),
     /// Show the whole way of the data with a simulated car; nothing has to be installed.
     Demo(demo::Arguments),
+    /// Show the way of the data through the agent.
+    Pipeline(pipeline::Arguments),
     /// Print or apply the schema of a store.
     Schema(schema::Arguments),
     /// Read a car's samples back: merged, in order, each once.
@@ -94,6 +98,7 @@ pub fn main() -> ExitCode {
             Command::Run(arguments) => run::run(arguments).await,
             Command::Check(arguments) => check::run(&arguments),
             Command::Demo(arguments) => demo::run(arguments).await,
+            Command::Pipeline(arguments) => pipeline::run(arguments),
             Command::Schema(arguments) => schema::run(arguments).await,
             Command::Export(arguments) => export::run(arguments).await,
             Command::Audit(arguments) => audit::run(arguments).await,

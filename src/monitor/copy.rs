@@ -56,8 +56,8 @@ impl From<gauges::SourceState> for SourceState {
 
 impl From<QueueSnapshot> for QueueStatus {
     fn from(queue: QueueSnapshot) -> Self {
-        let QueueSnapshot { name, items, items_max, bytes, bytes_max, items_peak, blocked_ms } = queue;
-        Self { name, items, items_max, bytes, bytes_max, items_peak, blocked_ms }
+        let QueueSnapshot { name, items, items_max, bytes, bytes_max, items_peak, blocked_ms, empty, full, .. } = queue;
+        Self { name, items, items_max, bytes, bytes_max, items_peak, blocked_ms, empty, full }
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::process::ProcessStatus;
 use crate::ledger::{Counts, Policy, Snapshot};
+use crate::pipeline::Order;
 use crate::preprocess::Deed;
 
 /// The whole agent at one moment.
@@ -34,6 +35,8 @@ pub struct Status {
     pub sources: Vec<SourceStatus>,
     /// Queue by queue, in the data's order. Names are unique.
     pub queues: Vec<QueueStatus>,
+    /// What the stages do with their time, and what limits.
+    pub pipeline: PipelineStatus,
     /// The disk queue.
     pub spill: SpillStatus,
     /// The store.
@@ -48,6 +51,86 @@ pub struct Status {
     pub preprocess: Vec<Deed>,
     /// Which configuration holds.
     pub config: ConfigStatus,
+}
+
+/// The stages over the last seconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct PipelineStatus {
+    /// What limits the flow.
+    pub verdict: VerdictStatus,
+    /// Stage by stage, in the data's order. Names are unique.
+    pub stages: Vec<StageStatus>,
+}
+
+/// What limits the flow.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerdictStatus {
+    /// What kind of thing.
+    pub kind: VerdictKind,
+    /// Which stage, or who takes from the outlet; `null` where none is to be named.
+    pub stage: Option<String>,
+    /// The same in a sentence, with what raising it would gain.
+    pub text: String,
+}
+
+/// What limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerdictKind {
+    /// Nothing.
+    Idle,
+    /// The stages wait for items.
+    Source,
+    /// A stage.
+    Stage,
+    /// Who takes what comes out.
+    Outlet,
+    /// A pool of threads.
+    Pool,
+}
+
+/// A stage. Counts are since the agent's start, shares and latencies of the last seconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct StageStatus {
+    /// Its name.
+    pub name: String,
+    /// Operations at once.
+    pub concurrency: usize,
+    /// In which order it gives; `null` if it gives nothing.
+    pub order: Option<Order>,
+    /// Items taken.
+    pub taken: u64,
+    /// Items given.
+    pub given: u64,
+    /// Items that failed.
+    pub failed: u64,
+    /// Of these, dropped.
+    pub skipped: u64,
+    /// Share of its time in operations; the four sum up to 1.
+    pub busy: f64,
+    /// Share waiting for items.
+    pub starved: f64,
+    /// Share waiting for room or for its turn.
+    pub blocked: f64,
+    /// Share waiting for its pool.
+    pub pool_wait: f64,
+    /// How long operations took.
+    pub latency_ms: Latency,
+    /// For how long it has stood still with work to do, s.
+    pub stands_still_for_s: Option<f64>,
+}
+
+/// How far a drain of the spill has come, in samples.
+#[derive(Debug, Clone, Serialize)]
+pub struct DrainStatus {
+    /// Brought home since it began.
+    pub done: u64,
+    /// These, and what is still there.
+    pub total: u64,
+    /// At which mean rate.
+    pub rate_per_s: f64,
+    /// How long the rest takes at that, s; `null` if it is not known.
+    pub left_s: Option<f64>,
 }
 
 /// The configuration that holds, and what became of others.
@@ -160,6 +243,10 @@ pub struct QueueStatus {
     pub items_peak: u64,
     /// How long its senders have waited for room, summed, ms.
     pub blocked_ms: u64,
+    /// Share of the last seconds in which it was empty.
+    pub empty: f64,
+    /// Share in which it was full, in items or in bytes.
+    pub full: f64,
 }
 
 /// The disk queue.
@@ -185,6 +272,8 @@ pub struct SpillStatus {
     pub oldest_age_s: Option<f64>,
     /// Records in the quarantine.
     pub quarantine_records: u64,
+    /// How far a drain has come; `null` while none goes on.
+    pub drain: Option<DrainStatus>,
 }
 
 /// What the spill is about.

@@ -40,6 +40,8 @@ pub(super) struct ChannelView {
     device: String,
     channel: String,
     unit: String,
+    /// Whether a step computed it.
+    derived: bool,
     /// Samples a second; `null` if irregular or unknown.
     rate_hz: Option<f64>,
     /// UTC of the last sample, µs.
@@ -61,6 +63,7 @@ pub(super) fn channels(board: &LiveBoard) -> Vec<ChannelView> {
         device: channel.device.to_string(),
         channel: channel.meta.name.to_string(),
         unit: channel.meta.unit.to_string(),
+        derived: channel.meta.derived,
         rate_hz: (channel.meta.rate_mhz > 0).then(|| f64::from(channel.meta.rate_mhz) / 1000.0),
         t_us: channel.t_us,
         value: channel.value,

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::status::*;
 use super::*;
 use crate::ledger::{Counts, Policy, Snapshot};
+use crate::pipeline::Order;
 use crate::preprocess::{Deed, Reason, StepName};
 use crate::sample::{ChannelMeta, Quality, Scaling, ValueKind};
 
@@ -84,7 +85,27 @@ fn status() -> Status {
             bytes_max: 8_388_608,
             items_peak: 3,
             blocked_ms: 1500,
+            empty: 0.75,
+            full: 0.0,
         }],
+        pipeline: PipelineStatus {
+            verdict: VerdictStatus { kind: VerdictKind::Stage, stage: Some("chunk".into()), text: "it limits".into() },
+            stages: vec![StageStatus {
+                name: "chunk".into(),
+                concurrency: 1,
+                order: Some(Order::Input),
+                taken: 12,
+                given: 6,
+                failed: 0,
+                skipped: 0,
+                busy: 0.75,
+                starved: 0.25,
+                blocked: 0.0,
+                pool_wait: 0.0,
+                latency_ms: Latency { p50: Some(0.25), p99: None },
+                stands_still_for_s: None,
+            }],
+        },
         spill: SpillStatus {
             state: SpillState::Draining,
             detail: String::new(),
@@ -95,6 +116,7 @@ fn status() -> Status {
             written_bytes: 1024,
             syncs: 2,
             oldest_age_s: None,
+            drain: Some(DrainStatus { done: 85, total: 100, rate_per_s: 42.5, left_s: Some(0.5) }),
             quarantine_records: 1,
         },
         store: StoreStatus {

@@ -97,6 +97,25 @@ impl Config {
     }
 }
 
+/// The steps that apply, in their order, as the graph of the pipeline shows them: `dedup, calibrate 2, derive 1`.
+impl std::fmt::Display for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lists = [
+            (StepName::Calibrate, self.calibrate.len()),
+            (StepName::Validate, self.validate.len()),
+            (StepName::Derive, self.derive.len()),
+            (StepName::Anomaly, self.anomaly.len()),
+            (StepName::Decimate, self.decimate.len()),
+        ];
+        let dedup = self.dedup.enabled.then(|| StepName::Dedup.as_str().to_owned());
+        let rules = lists.into_iter().filter(|(_, rules)| *rules > 0);
+        let steps: Vec<String> =
+            dedup.into_iter().chain(rules.map(|(step, rules)| format!("{} {rules}", step.as_str()))).collect();
+        f.write_str(if steps.is_empty() { "no steps" } else { "" })?;
+        f.write_str(&steps.join(", "))
+    }
+}
+
 fn list_faults<C>(
     list: &str,
     entries: &[C],

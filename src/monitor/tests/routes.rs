@@ -34,9 +34,16 @@ async fn the_status_is_the_contracts_word_for_word() {
             "garbage_bytes": 9, "held_frames": 2, "quiet_for_s": 0.5, "devices": [device(7), device(8)]
         }],
         "queues": [{"name": "decode", "items": 1, "items_max": 1024, "bytes": 100, "bytes_max": 8_388_608,
-                    "items_peak": 3, "blocked_ms": 1500}],
+                    "items_peak": 3, "blocked_ms": 1500, "empty": 0.75, "full": 0.0}],
+        "pipeline": {
+            "verdict": {"kind": "stage", "stage": "chunk", "text": "it limits"},
+            "stages": [{"name": "chunk", "concurrency": 1, "order": "input", "taken": 12, "given": 6, "failed": 0,
+                        "skipped": 0, "busy": 0.75, "starved": 0.25, "blocked": 0.0, "pool_wait": 0.0,
+                        "latency_ms": {"p50": 0.25, "p99": null}, "stands_still_for_s": null}]
+        },
         "spill": {"state": "draining", "detail": "", "backlog_samples": 15, "backlog_records": 1, "disk_bytes": 512,
                   "disk_max_bytes": 2_147_483_648_u64, "written_bytes": 1024, "syncs": 2, "oldest_age_s": null,
+                  "drain": {"done": 85, "total": 100, "rate_per_s": 42.5, "left_s": 0.5},
                   "quarantine_records": 1},
         "store": {"kind": "sqlite", "url": "sqlite:///var/lib/pitwire/pitwire.db", "state": "up", "detail": "",
                   "rows_written": 8, "samples_written": 80, "in_flight": 1, "latency_ms": {"p50": 0.5, "p99": 2.0}},
@@ -63,9 +70,9 @@ async fn channels_show_their_last_value_and_null_where_there_is_none() {
         assert!((0.0..20.0).contains(&age_s.as_f64().unwrap()), "{age_s}");
     }
     let expected = json!([
-        {"key": "44/ecu/engine.rpm", "car": "44", "device": "ecu", "channel": "engine.rpm", "unit": "rpm",
+        {"key": "44/ecu/engine.rpm", "car": "44", "device": "ecu", "channel": "engine.rpm", "derived": false, "unit": "rpm",
          "rate_hz": 50.0, "t_us": 1_020_000, "value": 11_250.0, "quality": 0, "samples": 2},
-        {"key": "44/ecu/gap", "car": "44", "device": "ecu", "channel": "gap", "unit": "rpm",
+        {"key": "44/ecu/gap", "car": "44", "device": "ecu", "channel": "gap", "derived": false, "unit": "rpm",
          "rate_hz": null, "t_us": 5, "value": null, "quality": 0, "samples": 1}
     ]);
     assert_eq!(channels, expected);
