@@ -63,11 +63,13 @@ async def drain(last: Queue[Any], take: Callable[[Any], None]) -> None:
         take(item)
 
 
-async def chain(source: Iterable[Any], stages: list[Callable[..., Awaitable[None]]], take: Callable[[Any], None]) -> None:
+async def chain(
+    source: Iterable[Any], stages: list[Callable[..., Awaitable[None]]], take: Callable[[Any], None]
+) -> None:
     queues: list[Queue[Any]] = [Queue(QUEUE_ITEMS) for _ in range(len(stages) + 1)]
     async with asyncio.TaskGroup() as group:
         group.create_task(feed(source, queues[0]))
-        for run, entry, output in zip(stages, queues, queues[1:]):
+        for run, entry, output in zip(stages, queues[:-1], queues[1:], strict=True):
             group.create_task(run(entry, output))
         group.create_task(drain(queues[-1], take))
 

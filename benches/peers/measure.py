@@ -12,6 +12,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from typing import Any
 
 CONCURRENCY = 4
 QUEUE_ITEMS = 64
@@ -24,7 +25,7 @@ CPU_ITEMS = 10_000
 WARM_UP = 10
 
 # About 50 µs on the machine of docs/benchmarks.md.
-_HASHED = bytes(84_000)
+HASHED = bytes(84_000)
 
 
 class Wrong(Exception):
@@ -43,9 +44,9 @@ def batches(count: int) -> Iterator[array]:
         yield samples
 
 
-def work(index: int) -> tuple[int, bytes]:
+def work(index: int, hashed: bytes = HASHED) -> tuple[int, bytes]:
     """The operation of the CPU stage."""
-    digest = hashlib.sha256(_HASHED)
+    digest = hashlib.sha256(hashed)
     digest.update(index.to_bytes(8, "little"))
     return index, digest.digest()
 
@@ -126,9 +127,9 @@ class Probe:
 Peer = Callable[[str, int, int, "Probe | None"], Tally]
 
 
-def line(peer: str, version: str, case: str, threads: int, items: int, run: Peer) -> str:
-    """Measures one case and says it as one line of JSON; raises Wrong where the task was not done."""
-    said = {"peer": peer, "version": version, "case": case, "threads": threads}
+def line(run: Peer, case: str, items: int, threads: int) -> dict[str, Any]:
+    """Measures one case; raises Wrong where the task was not done."""
+    said: dict[str, Any] = {"case": case, "threads": threads}
     probe = Probe() if case == "probe" else None
     items = {"cpu": CPU_ITEMS, "probe": Probe.ITEMS}.get(case, items)
     if probe is None:
@@ -154,7 +155,7 @@ def line(peer: str, version: str, case: str, threads: int, items: int, run: Peer
         "cpu_us_per_item": cpu * 1e6 / items,
         "checked": True,
     }
-    return json.dumps(said)
+    return said
 
 
 def main(peers: dict[str, tuple[int, tuple[str, ...], Peer]], version: str, help_text: str) -> None:
@@ -167,6 +168,7 @@ def main(peers: dict[str, tuple[int, tuple[str, ...], Peer]], version: str, help
                         print(peer, case, threads)
         case ["measure", peer, case, threads] if peer in peers and case in peers[peer][1]:
             items, _, run = peers[peer]
-            print(line(peer, version, case, int(threads), items, run))
+            said = line(run, case, items, int(threads))
+            print(json.dumps({"peer": peer, "version": version} | said))
         case _:
             sys.exit(help_text)

@@ -1,18 +1,22 @@
 """SPDL's pipeline (spdl-core from PyPI): a peer of the pipeline engine.
 
-    spdl.py list | measure PEER CASE THREADS | concurrency
+    spdl.py list | measure PEER CASE THREADS | concurrency | gain
 
 spdl        as its documentation shows: functions, run on its pool of threads
 spdl-async  its operations as coroutines, which spares them the pool
 spdl-tuned  that, with what its documentation offers besides: queues of 64 where it has 2, no hooks, no statistics,
             and a queue between threads at the end
 
-`concurrency` measures how many operations of one stage are in progress at once, in both orders, for several numbers.
+`concurrency` measures how many operations of one stage are in progress at once, in both orders, for several numbers;
+`gain` what a second thread brings for work of several lengths, beside the same in threads without a pipeline.
 """
 
 import asyncio
+import functools
 import json
+import statistics
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
@@ -30,6 +34,7 @@ sys.path.append(_HERE)
 from measure import (  # noqa: E402
     CONCURRENCY,
     CPU_SCHEDULED,
+    HASHED,
     QUEUE_ITEMS,
     RUNTIME_THREADS,
     Probe,
@@ -133,11 +138,55 @@ def concurrency() -> None:
                 print(json.dumps(said))
 
 
+def gain() -> None:
+    """Medians of five pairs, one thread and two in turn, one line of JSON for each length and way."""
+
+    def by_spdl(items: int, threads: int, hashed: bytes) -> int:
+        tally = Tally()
+        stage = [functools.partial(work, hashed=hashed)]
+        drain(build(integers(items), stage, CPU_SCHEDULED, threads), lambda item: tally.take(item[0]))
+        tally.check(items)
+        return items
+
+    def by_loops(items: int, threads: int, hashed: bytes) -> int:
+        def loop() -> None:
+            for index in range(items // threads):
+                work(index, hashed)
+
+        workers = [threading.Thread(target=loop) for _ in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        return items // threads * threads
+
+    for length, items in ((1, 2000), (10, 1000), (100, 200)):
+        hashed = HASHED * length
+        for way, run in (("threads", by_loops), ("spdl", by_spdl)):
+            rates: dict[int, list[float]] = {1: [], 2: []}
+            for _ in range(5):
+                for threads, seen in rates.items():
+                    started = time.perf_counter()
+                    done = run(items, threads, hashed)
+                    seen.append(done / (time.perf_counter() - started))
+            gains = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
+            said = {
+                "peer": way,
+                "case": "gain",
+                "work_us": 50 * length,
+                "items_per_s": [statistics.median(rates[1]), statistics.median(rates[2])],
+                "gain": [min(gains), statistics.median(gains), max(gains)],
+            }
+            print(json.dumps(said), flush=True)
+
+
 TUNED = {"queue_class": LongQueue, "task_hook_factory": lambda _: [], "use_thread_output_queue": True}
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["concurrency"]:
         concurrency()
+    elif sys.argv[1:] == ["gain"]:
+        gain()
     else:
         everything = ("no_ops", "batches", "cpu", "probe")
         main(
