@@ -1,11 +1,14 @@
 # The project's commands; `make` alone lists them. CARGO_TARGET_DIR is respected, `target` otherwise.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build web test test-long check picture bench bench-partition-key bench-peers cassandra cassandra-jars setup-build setup-test
+.PHONY: help demo build web test test-long check picture bench bench-pipeline bench-partition-key bench-peers soak-pipeline cassandra cassandra-jars setup-build setup-test
 
 target := $(or $(CARGO_TARGET_DIR),target)
 # What `make demo` hands to `pitwire demo`.
 DEMO ?=
+# What `make bench-pipeline` hands to its benchmark, and how often `make soak-pipeline` goes round.
+BENCH ?=
+ROUNDS ?= 200
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +41,12 @@ picture: setup-build ## take the README's picture of the page under load anew (d
 
 bench: setup-build ## the benchmarks
 	cargo bench --workspace
+
+bench-pipeline: setup-build ## the engine beside bare channels: throughput, CPU scaling, statistics, memory (options by BENCH="--only cpu --json")
+	cargo bench --package pitwire-pipeline --bench engine -- $(BENCH)
+
+soak-pipeline: setup-build ## the engine's semantics, bottlenecks and model-checked tests, ROUNDS=200 times in a row
+	@pipeline/soak $(ROUNDS)
 
 bench-partition-key: setup-build cassandra-jars ## the partition key of `chunks` against another, on a Cassandra of its own (5 min)
 	@benches/partition_key/run

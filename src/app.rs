@@ -16,19 +16,15 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::chunk::{Chunk, Outgoing, Setup};
+use crate::chunk::Setup;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::decode::{Decode, SourceSpec};
 use crate::deliver::{Connect, Deliver, Mode, Parts, SpillLedger, StatsHandle};
 use crate::gauges::SourceGauges;
-use crate::item::{FormatName, Item, RawMessage};
 use crate::ledger::{Ledger, Snapshot};
-use crate::limits::{FLUSHES_BYTES_MAX, FLUSHES_MAX, ITEMS_BYTES_MAX, ITEMS_MAX, RAW_BYTES_MAX, RAW_ITEMS_MAX};
 use crate::live::LiveBoard;
 use crate::monitor::{self, Readiness, View};
-use crate::pipeline::{Bounds, Pipeline, QueueGauges, Sender};
-use crate::preprocess::Preprocess;
+use crate::pipeline::{BuildError, Pipeline, Watchdog};
 use crate::row::AgentRow;
 use crate::source::{self, Outlet};
 use crate::spill::{RealFs, Recovery, Spill, SpillError};
@@ -36,11 +32,17 @@ use crate::state::{StateDir, fill_random};
 use crate::store;
 
 mod look;
+mod stages;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 use look::Looker;
+pub use stages::explain;
+use stages::{Ends, Stages, source_gauges};
+
+/// How long nothing may move before the watchdog speaks: a stage takes milliseconds for an item, and a disk that
+/// hangs is waited for in tasks of their own.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 /// What stages and sources may take to end once delivery has.
 const END_WITHIN: Duration = Duration::from_secs(3);
@@ -74,6 +76,9 @@ pub enum StartError {
     /// The spill or the quarantine cannot be opened.
     #[error(transparent)]
     Spill(#[from] SpillError),
+    /// The pipeline cannot be built: two sources of one name, for instance.
+    #[error(transparent)]
+    Pipeline(#[from] BuildError),
 }
 
 impl App {
@@ -90,7 +95,6 @@ impl App {
 
         let live = LiveBoard::new();
         let gauges = source_gauges(&config, clock.now());
-        let mut pipeline = Pipeline::new();
         let setup = Setup {
             flush_after: config.deliver.flush_after,
             writer: writer(),
@@ -101,13 +105,12 @@ impl App {
                 move |clock| state.remember_clock(clock)
             }),
         };
-        let decode = decode(&config, &ledger, &gauges, &state);
-        let (sender, chain) = pipeline.input("raw", raw_bounds());
-        let output = chain
-            .stage(decode, item_bounds())
-            .stage(Preprocess::new(&config.preprocess), item_bounds())
-            .stage(Chunk::new(setup), outgoing_bounds())
-            .sink();
+        let remember = Arc::new({
+            let state = state.clone();
+            move |record: &_| state.remember_catalogue(record)
+        });
+        let stages = Stages::new(&config, &ledger, &gauges, state.catalogues(), remember, setup);
+        let described = stages.describe(&config)?;
 
         let (stop, settled) = (CancellationToken::new(), CancellationToken::new());
         let deliver_stats = StatsHandle::default();
@@ -119,12 +122,12 @@ impl App {
             draining: AtomicBool::new(false),
             ledger: ledger.clone(),
             sources: gauges.clone(),
-            queues: pipeline.queues(),
+            pipeline: described.plan.observer(),
             spill: spill.clone(),
             quarantine: quarantine.clone(),
             deliver: deliver_stats.clone(),
             live: live.clone(),
-            watch: Mutex::default(),
+            watch: Mutex::new(Watchdog::new(described.plan.observer(), STUCK_AFTER)),
         });
         let deliver = Deliver::new(Parts {
             config: config.deliver.clone(),
@@ -142,10 +145,12 @@ impl App {
             stats: deliver_stats,
             stop: stop.clone(),
         });
-        let deliver = tokio::spawn(deliver.run(output));
+        let pipeline = described.plan.start();
+        let deliver = tokio::spawn(deliver.run(described.outlet));
 
         // The sources hold the only senders: when they have given them up, end-of-stream walks down.
-        let sources = Ends { sender, stop: stop.clone(), settled: settled.clone() }.start_sources(&looker);
+        let ends = Ends { senders: described.senders, stop: stop.clone(), settled: settled.clone() };
+        let sources = ends.start_sources(&looker);
         let monitor_stop = CancellationToken::new();
         let monitor = listener.map(|listener| {
             let view = looker.clone().view();
@@ -184,9 +189,13 @@ impl App {
             failed_stages.push("deliver".into());
             ledger.snapshot().total.in_flight
         });
-        match tokio::time::timeout(END_WITHIN, self.pipeline.join()).await {
-            Ok(ended) => failed_stages.extend(ended.err().unwrap_or_default()),
-            Err(_) => failed_stages.push("one that does not end".into()),
+        let ended = self.pipeline.join_within(END_WITHIN).await;
+        failed_stages.extend(ended.result.err().map(|error| error.to_string()));
+        if !ended.in_time {
+            failed_stages.push("one that does not end".into());
+        }
+        for (after, items) in ended.leftovers.counts() {
+            tracing::warn!(after, items, "left in the pipeline, as delivery ended before");
         }
         // Every receipt that will fire has fired.
         self.settled.cancel();
@@ -239,37 +248,6 @@ fn report(what: &str, found: &Recovery) {
     }
 }
 
-fn source_gauges(config: &Config, now: Instant) -> Vec<Arc<SourceGauges>> {
-    let serial = config.source.serial.iter();
-    let serial = serial.map(|s| SourceGauges::new(&s.name, "serial", &s.path.to_string_lossy(), now));
-    let mqtt = config.source.mqtt.iter().map(|s| SourceGauges::new(&s.name, "mqtt", &s.url, now));
-    serial.chain(mqtt).collect()
-}
-
-fn decode(config: &Config, ledger: &Arc<Ledger>, gauges: &[Arc<SourceGauges>], state: &Arc<StateDir>) -> Decode {
-    let remember = Arc::new({
-        let state = state.clone();
-        move |record: &_| state.remember_catalogue(record)
-    });
-    let serial = config.source.serial.iter().map(|s| (&s.name, &s.car, &s.device_prefix, s.format));
-    let mqtt = config.source.mqtt.iter().map(|s| (&s.name, &s.car, &s.device_prefix, s.format));
-    let mut decode = Decode::new(state.catalogues(), remember, config.deliver.durable_within);
-    let sources: Vec<(&String, &Option<String>, &String, FormatName)> = serial.chain(mqtt).collect();
-    for ((name, car, device_prefix, format), gauges) in sources.into_iter().zip(gauges) {
-        let spec = SourceSpec {
-            id: ledger.source(name),
-            name: name.as_str().into(),
-            car: car.as_ref().unwrap_or(&config.car).as_str().into(),
-            car_is_fixed: car.is_some(),
-            device_prefix: device_prefix.clone(),
-            gauges: gauges.clone(),
-            ledger: ledger.clone(),
-        };
-        decode = decode.source(spec, format);
-    }
-    decode
-}
-
 fn connect(config: store::Config) -> Connect {
     Arc::new(move || {
         let config = config.clone();
@@ -279,45 +257,4 @@ fn connect(config: store::Config) -> Connect {
             Ok(store)
         })
     })
-}
-
-/// What ties the sources to the rest: where data goes in, and how they are told of the end.
-struct Ends {
-    sender: Sender<RawMessage>,
-    stop: CancellationToken,
-    settled: CancellationToken,
-}
-
-impl Ends {
-    fn start_sources(self, agent: &Looker) -> Vec<JoinHandle<()>> {
-        let outlet = |gauges: &Arc<SourceGauges>| Outlet {
-            id: agent.ledger.source(&gauges.name),
-            sender: Some(self.sender.clone()),
-            gauges: gauges.clone(),
-            clock: agent.clock.clone(),
-            stop: self.stop.clone(),
-            settled: self.settled.clone(),
-        };
-        let sources = &agent.config.source;
-        let (of_serial, of_mqtt) = agent.sources.split_at(sources.serial.len());
-        let serial = sources.serial.iter().zip(of_serial);
-        let serial = serial.map(|(source, gauges)| tokio::spawn(source::run_serial(source.clone(), outlet(gauges))));
-        let mqtt = sources.mqtt.iter().zip(of_mqtt);
-        let mqtt = mqtt.map(|(source, gauges)| {
-            tokio::spawn(source::run_mqtt(source.clone(), agent.agent.clone(), outlet(gauges)))
-        });
-        serial.chain(mqtt).collect()
-    }
-}
-
-fn raw_bounds() -> Bounds<RawMessage> {
-    Bounds { items: RAW_ITEMS_MAX, bytes: RAW_BYTES_MAX, weigh: RawMessage::bytes }
-}
-
-fn item_bounds() -> Bounds<Item> {
-    Bounds { items: ITEMS_MAX, bytes: ITEMS_BYTES_MAX, weigh: Item::bytes }
-}
-
-fn outgoing_bounds() -> Bounds<Outgoing> {
-    Bounds { items: FLUSHES_MAX, bytes: FLUSHES_BYTES_MAX, weigh: Outgoing::bytes }
 }

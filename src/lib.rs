@@ -19,7 +19,7 @@
 //! - [`sample`]: channels, times, values, flags: the words of the data;
 //! - [`row`]: what a store holds: made by `chunk`, written by `store`, read by `export`;
 //! - [`limits`]: every bound with its arithmetic;
-//! - [`pipeline`]: the engine: stages stitched by bounded queues; knows nothing of telemetry, imports none of these;
+//! - [`pipeline`]: the engine: stages stitched by bounded queues; a crate of its own, so it cannot know telemetry;
 //! - [`ledger`]: what came in and where it went, as one identity;
 //! - [`clock`]: the only reader of the wall clock; device time to UTC;
 //! - [`receipt`]: how the end of a frame's way is told back to where it came from;
@@ -59,7 +59,6 @@ pub mod ledger;
 pub mod limits;
 pub mod live;
 pub mod monitor;
-pub mod pipeline;
 pub mod preprocess;
 pub mod receipt;
 pub mod row;
@@ -68,3 +67,5 @@ pub mod source;
 pub mod spill;
 pub mod state;
 pub mod store;
+
+pub use pitwire_pipeline as pipeline;

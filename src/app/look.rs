@@ -1,6 +1,5 @@
 //! How the agent is looked at: snapshots of its parts, put together for the monitor.
 
-use super::watch::{STUCK_AFTER, Watch};
 use super::*;
 use crate::deliver::{DeliverSnapshot, LinkState};
 use crate::monitor::ProcessStatus;
@@ -8,6 +7,7 @@ use crate::monitor::status::{
     AgentState, DeliverMode, DeliverStatus, Latency, QueueStatus, SourceStatus, SpillState, SpillStatus, Status,
     StoreState, StoreStatus,
 };
+use crate::pipeline::Observer;
 use crate::store::StoreUrl;
 
 /// Everything that is looked at. It holds no way into the pipeline.
@@ -19,12 +19,12 @@ pub(super) struct Looker {
     pub(super) draining: AtomicBool,
     pub(super) ledger: Arc<Ledger>,
     pub(super) sources: Vec<Arc<SourceGauges>>,
-    pub(super) queues: QueueGauges,
+    pub(super) pipeline: Observer,
     pub(super) spill: Spill,
     pub(super) quarantine: Spill,
     pub(super) deliver: StatsHandle,
     pub(super) live: Arc<LiveBoard>,
-    pub(super) watch: Mutex<Watch>,
+    pub(super) watch: Mutex<Watchdog>,
 }
 
 impl Looker {
@@ -43,12 +43,16 @@ impl Looker {
         Readiness { ready: waiting_for.is_empty(), waiting_for }
     }
 
-    /// Whether delivery's loop turns and every stage that could work does; see [`Watch`].
+    /// Whether delivery's loop turns and every stage that could work does; see [`Watchdog`].
     pub(super) fn alive(&self) -> bool {
         let (now, deliver) = (self.clock.now(), self.deliver.snapshot());
         let turns = now.duration_since(deliver.turned_at.unwrap_or(self.started)) < STUCK_AFTER;
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        turns && watch.look(&self.queues.moves(), deliver.holding_back, now)
+        let still = watch.look(deliver.holding_back, now);
+        if let Some(still) = &still {
+            tracing::error!(%still, "the watchdog is told");
+        }
+        turns && still.is_none()
     }
 
     /// A row for each car that is heard, as seen now.
@@ -84,7 +88,7 @@ impl Looker {
             state: if self.draining.load(Ordering::Relaxed) { AgentState::Draining } else { AgentState::Running },
             ledger: self.ledger.snapshot(),
             sources: self.sources.iter().map(|source| SourceStatus::of(source, now)).collect(),
-            queues: self.queues.snapshot().into_iter().map(QueueStatus::from).collect(),
+            queues: self.pipeline.queues().into_iter().map(QueueStatus::from).collect(),
             spill: self.spill_status(&deliver),
             store: StoreStatus {
                 kind: match &self.config.store.url {

@@ -56,7 +56,7 @@ impl From<gauges::SourceState> for SourceState {
 
 impl From<QueueSnapshot> for QueueStatus {
     fn from(queue: QueueSnapshot) -> Self {
-        let QueueSnapshot { name, items, items_max, bytes, bytes_max, items_peak, blocked_ms } = queue;
+        let QueueSnapshot { name, items, items_max, bytes, bytes_max, items_peak, blocked_ms, .. } = queue;
         Self { name, items, items_max, bytes, bytes_max, items_peak, blocked_ms }
     }
 }

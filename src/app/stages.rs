@@ -1,0 +1,162 @@
+//! The pipeline as the configuration describes it: its stages, what bounds them, and who stands at its ends.
+
+use super::*;
+use crate::chunk::{Chunk, Outgoing};
+use crate::decode::{CatalogueRecord, Decode, Remember, SourceSpec};
+use crate::item::{FormatName, Item, RawMessage};
+use crate::limits::{FLUSHES_BYTES_MAX, FLUSHES_MAX, ITEMS_BYTES_MAX, ITEMS_MAX, RAW_BYTES_MAX, RAW_ITEMS_MAX};
+use crate::pipeline::{Bounds, BuildError, Builder, Graph, Plan, Receiver, RunAhead, Sender};
+use crate::preprocess::Preprocess;
+
+/// The stages, in the order of the way.
+pub(super) struct Stages {
+    decode: Decode,
+    preprocess: Preprocess,
+    chunk: Chunk,
+}
+
+/// A pipeline that is built and not started, with its ends.
+pub(super) struct Described {
+    pub(super) plan: Plan,
+    /// One for each source: the serial ports, then MQTT.
+    pub(super) senders: Vec<Sender<RawMessage>>,
+    pub(super) outlet: Receiver<Outgoing>,
+}
+
+impl Stages {
+    /// Stages that have seen nothing yet. What `decode` knows and remembers, and what `chunk` is given, comes from
+    /// outside: they do no I/O.
+    pub(super) fn new(
+        config: &Config,
+        ledger: &Arc<Ledger>,
+        gauges: &[Arc<SourceGauges>],
+        known: Vec<CatalogueRecord>,
+        remember: Remember,
+        setup: Setup,
+    ) -> Self {
+        let decode = Decode::new(known, remember, config.deliver.durable_within);
+        Self {
+            decode: add_sources(decode, config, ledger, gauges),
+            preprocess: Preprocess::new(&config.preprocess),
+            chunk: Chunk::new(setup),
+        }
+    }
+
+    /// The pipeline of these stages between the sources of `config` and delivery.
+    pub(super) fn describe(self, config: &Config) -> Result<Described, BuildError> {
+        let mut builder = Builder::new("agent");
+        let raw = Bounds { items: RAW_ITEMS_MAX, bytes: RAW_BYTES_MAX, weigh: RawMessage::bytes };
+        let items = Bounds { items: ITEMS_MAX, bytes: ITEMS_BYTES_MAX, weigh: Item::bytes };
+        let flushes = Bounds { items: FLUSHES_MAX, bytes: FLUSHES_BYTES_MAX, weigh: Outgoing::bytes };
+        let mut input = builder.input("raw", raw);
+        let senders = source_names(config).map(|(kind, name)| input.sender(&format!("{kind} {name}"))).collect();
+        let outlet = input
+            .chain()
+            .stateful(self.decode, items)
+            .stateful(self.preprocess, items)
+            .stateful(self.chunk, flushes)
+            .note(&format!("flushes after {:?}", config.deliver.flush_after))
+            .outlet("deliver");
+        Ok(Described { plan: builder.build()?, senders, outlet })
+    }
+}
+
+/// The pipeline that `config` describes, and how far its sources may run ahead of delivery. Nothing is opened or
+/// started.
+///
+/// # Errors
+/// If it cannot be built: two sources of one kind and name, for instance.
+pub fn explain(config: &Config) -> Result<(Graph, RunAhead), BuildError> {
+    let setup = Setup {
+        flush_after: config.deliver.flush_after,
+        writer: [0; 16],
+        live: LiveBoard::new(),
+        clocks: Vec::new(),
+        remember: Arc::new(|_| {}),
+    };
+    let gauges = source_gauges(config, SystemClock::shared().now());
+    let stages = Stages::new(config, &Ledger::new(), &gauges, Vec::new(), Arc::new(|_| {}), setup);
+    let plan = stages.describe(config)?.plan;
+    Ok((plan.graph().clone(), plan.run_ahead_max()))
+}
+
+/// Kind and name of each source: the serial ports, then MQTT.
+fn source_names(config: &Config) -> impl Iterator<Item = (&'static str, &str)> {
+    let serial = config.source.serial.iter().map(|source| ("serial", &*source.name));
+    serial.chain(config.source.mqtt.iter().map(|source| ("mqtt", &*source.name)))
+}
+
+pub(super) fn source_gauges(config: &Config, now: Instant) -> Vec<Arc<SourceGauges>> {
+    let serial = config.source.serial.iter();
+    let serial = serial.map(|s| SourceGauges::new(&s.name, "serial", &s.path.to_string_lossy(), now));
+    let mqtt = config.source.mqtt.iter().map(|s| SourceGauges::new(&s.name, "mqtt", &s.url, now));
+    serial.chain(mqtt).collect()
+}
+
+fn add_sources(mut decode: Decode, config: &Config, ledger: &Arc<Ledger>, gauges: &[Arc<SourceGauges>]) -> Decode {
+    let serial = config.source.serial.iter().map(|s| (&s.name, &s.car, &s.device_prefix, s.format));
+    let mqtt = config.source.mqtt.iter().map(|s| (&s.name, &s.car, &s.device_prefix, s.format));
+    let sources: Vec<(&String, &Option<String>, &String, FormatName)> = serial.chain(mqtt).collect();
+    for ((name, car, device_prefix, format), gauges) in sources.into_iter().zip(gauges) {
+        let spec = SourceSpec {
+            id: ledger.source(name),
+            name: name.as_str().into(),
+            car: car.as_ref().unwrap_or(&config.car).as_str().into(),
+            car_is_fixed: car.is_some(),
+            device_prefix: device_prefix.clone(),
+            gauges: gauges.clone(),
+            ledger: ledger.clone(),
+        };
+        decode = decode.source(spec, format);
+    }
+    decode
+}
+
+/// What ties the sources to the rest: where data goes in, and how they are told of the end.
+pub(super) struct Ends {
+    /// One for each source.
+    pub(super) senders: Vec<Sender<RawMessage>>,
+    pub(super) stop: CancellationToken,
+    pub(super) settled: CancellationToken,
+}
+
+impl Ends {
+    pub(super) fn start_sources(self, agent: &Looker) -> Vec<JoinHandle<()>> {
+        let outlet = |(gauges, sender): (&Arc<SourceGauges>, Sender<RawMessage>)| Outlet {
+            id: agent.ledger.source(&gauges.name),
+            sender: Some(sender),
+            gauges: gauges.clone(),
+            clock: agent.clock.clone(),
+            stop: self.stop.clone(),
+            settled: self.settled.clone(),
+        };
+        let sources = &agent.config.source;
+        let mut outlets = agent.sources.iter().zip(self.senders).map(outlet);
+        let serial = sources.serial.iter().zip(outlets.by_ref());
+        let mut tasks: Vec<JoinHandle<()>> =
+            serial.map(|(source, outlet)| tokio::spawn(source::run_serial(source.clone(), outlet))).collect();
+        let mqtt = sources.mqtt.iter().zip(outlets);
+        tasks.extend(
+            mqtt.map(|(source, outlet)| tokio::spawn(source::run_mqtt(source.clone(), agent.agent.clone(), outlet))),
+        );
+        tasks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pipeline_is_described_from_the_configuration_alone() {
+        let text = "car = \"44\"\n[store]\nurl = \"sqlite:///tmp/x.db\"\n[[source.serial]]\nname = \"ecu\"\n\
+                    path = \"/dev/ttyACM0\"\n[[source.mqtt]]\nname = \"car\"\nurl = \"mqtt://127.0.0.1:1883\"\n\
+                    topics = [\"pitwire/44/#\"]\n";
+        let (graph, _) = explain(&Config::parse(text).unwrap()).unwrap();
+        let names: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names, ["serial ecu", "mqtt car", "decode", "preprocess", "chunk", "deliver"]);
+        let queues: Vec<&str> = graph.edges.iter().map(|edge| edge.queue.as_str()).collect();
+        assert_eq!(queues, ["raw", "decode", "preprocess", "chunk"]);
+        assert_eq!(graph.edges[0].from, ["serial ecu", "mqtt car"]);
+    }
+}
