@@ -51,7 +51,7 @@ soak-pipeline: setup-build ## the engine's semantics, bottlenecks and model-chec
 bench-partition-key: setup-build cassandra-jars ## the partition key of `chunks` against another, on a Cassandra of its own (5 min)
 	@benches/partition_key/run
 
-bench-peers: setup-build ## the pipeline engine beside its peers: Rust crates, asyncio, SPDL (20 min; docs/benchmarks.md)
+bench-peers: setup-build ## the pipeline engine beside its peers: Rust crates, asyncio, SPDL (10 min; docs/benchmarks.md)
 	@benches/peers/run
 
 cassandra: cassandra-jars ## a real Cassandra on 127.0.0.1:9042 in the foreground, until Ctrl-C (needs Java; see tests/cassandra/node)

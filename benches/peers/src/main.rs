@@ -21,11 +21,13 @@ use tokio::runtime::{Builder, Runtime};
 
 use machine::Clocks;
 use peers::Peer;
-use peers::{buffered, by_hand, nothing, par_stream, pumps, rayon, roughage};
+use peers::{buffered, by_hand, nothing, par_stream, pariter, pitwire, pumps, rayon, roughage};
 use task::{CONCURRENCY, Payload, Probe, RUNTIME_THREADS, Tally, work};
 
 /// Name in the table, what is measured of it, and items of `no_ops` and `batches`: about half a second of them.
 const PEERS: &[(&str, &[&str], u64)] = &[
+    ("pitwire", &["no_ops", "batches", "cpu", "probe"], 1_500_000),
+    ("pitwire-untimed", &["no_ops", "batches", "cpu"], 1_500_000),
     ("nothing", &["cpu"], 0),
     ("mpsc", &["no_ops", "batches", "cpu"], 2_000_000),
     ("window", &["no_ops", "batches", "cpu", "probe"], 500_000),
@@ -34,6 +36,7 @@ const PEERS: &[(&str, &[&str], u64)] = &[
     ("pumps-bare", &["no_ops", "batches"], 400_000),
     ("par-stream", &["no_ops", "batches", "cpu", "probe"], 1_500_000),
     ("roughage", &["no_ops", "batches", "cpu", "probe"], 2_000_000),
+    ("pariter", &["cpu", "probe"], 0),
     ("rayon", &["no_ops", "batches", "cpu", "probe"], 300_000),
 ];
 /// Half a second on one thread.
@@ -111,6 +114,8 @@ fn measure_named(peer: &str, case: &str, threads: usize) -> Result<Line> {
     };
     ensure!(cases.contains(&case), "`{peer}` has no case `{case}`: pitwire-peers list names them");
     let measured = match peer {
+        "pitwire" => measure::<pitwire::Pitwire<true>>(case, threads, *items),
+        "pitwire-untimed" => measure::<pitwire::Pitwire<false>>(case, threads, *items),
         "nothing" => measure::<nothing::Nothing>(case, threads, *items),
         "mpsc" => measure::<by_hand::Chain>(case, threads, *items),
         "window" => measure::<by_hand::Window>(case, threads, *items),
@@ -119,6 +124,7 @@ fn measure_named(peer: &str, case: &str, threads: usize) -> Result<Line> {
         "pumps-bare" => measure::<pumps::BarePumps>(case, threads, *items),
         "par-stream" => measure::<par_stream::ParStream>(case, threads, *items),
         "roughage" => measure::<roughage::Roughage>(case, threads, *items),
+        "pariter" => measure::<pariter::Pariter>(case, threads, *items),
         "rayon" => measure::<rayon::Rayon>(case, threads, *items),
         _ => unreachable!("it is in the list"),
     };

@@ -13,6 +13,7 @@ const OURS: &str = "pitwire";
 /// Names in the order of the tables, with what each is and the loop without a pipeline that bounds its CPU stage.
 const KNOWN: &[(&str, &str, &str)] = &[
     (OURS, "**Pitwire's engine**", "nothing"),
+    ("pitwire-untimed", "… its times off", "nothing"),
     ("mpsc", "tokio mpsc, one task a stage, no concurrency", "nothing"),
     ("window", "tokio mpsc, a spawned task an operation, by hand", "nothing"),
     ("buffered", "futures `buffered`, spawned", "nothing"),
@@ -21,6 +22,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("pumps", "pumps, `backpressure(64)`", "nothing"),
     ("pumps-bare", "pumps, queues of 1", "nothing"),
     ("rayon", "rayon behind an ordered window", "nothing"),
+    ("pariter", "pariter", "nothing"),
     ("nothing", "no pipeline: loops in Rust", "nothing"),
     ("asyncio", "asyncio.Queue, no concurrency", "threads"),
     ("asyncio-window", "asyncio.Queue, ordered window of tasks", "threads"),
@@ -88,7 +90,7 @@ impl Run {
             "gain (range)",
             "2 threads ÷ ours",
             "2 threads ÷ loops",
-            "CPU µs/item beside its work",
+            "CPU µs/item beside its work, 2 threads",
         ]);
         let rate = |line: &Line| line.items_per_s;
         for (peer, label) in self.peers(&["cpu"]) {

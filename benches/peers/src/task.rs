@@ -19,7 +19,7 @@ pub(crate) const BATCH_SAMPLES: usize = 64;
 pub(crate) const RUNTIME_THREADS: usize = 2;
 
 /// What moves through the stages.
-pub(crate) trait Payload: Send + Sync + 'static {
+pub(crate) trait Payload: Default + Send + Sync + 'static {
     /// Samples that one item stands for.
     const SAMPLES: usize;
 

@@ -4,6 +4,8 @@ pub(crate) mod buffered;
 pub(crate) mod by_hand;
 pub(crate) mod nothing;
 pub(crate) mod par_stream;
+pub(crate) mod pariter;
+pub(crate) mod pitwire;
 pub(crate) mod pumps;
 pub(crate) mod rayon;
 pub(crate) mod roughage;
