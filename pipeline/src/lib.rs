@@ -68,7 +68,7 @@ mod window;
 mod worker;
 
 #[cfg(test)]
-mod model;
+mod model_tests;
 
 pub use builder::{BuildError, Builder, Chain, Input, Pool};
 pub use failure::{

@@ -4,13 +4,17 @@
 //! Durations are in seconds or milliseconds as the name's end says, sizes in bytes, the rest are counts
 //! since the agent's start. `null` stands for what is not known (yet).
 
-use std::collections::BTreeMap;
+use serde::Serialize;
 
-use serde::{Serialize, Serializer};
+mod account;
+mod flow;
+
+pub(super) use account::POLICIES;
+use account::ledger;
+pub use flow::{PipelineStatus, StageStatus, VerdictKind, VerdictStatus};
 
 use super::process::ProcessStatus;
-use crate::ledger::{Counts, Policy, Snapshot};
-use crate::pipeline::Order;
+use crate::ledger::Snapshot;
 use crate::preprocess::Deed;
 
 /// The whole agent at one moment.
@@ -51,73 +55,6 @@ pub struct Status {
     pub preprocess: Vec<Deed>,
     /// Which configuration holds.
     pub config: ConfigStatus,
-}
-
-/// The stages over the last seconds.
-#[derive(Debug, Clone, Serialize)]
-pub struct PipelineStatus {
-    /// What limits the flow.
-    pub verdict: VerdictStatus,
-    /// Stage by stage, in the data's order. Names are unique.
-    pub stages: Vec<StageStatus>,
-}
-
-/// What limits the flow.
-#[derive(Debug, Clone, Serialize)]
-pub struct VerdictStatus {
-    /// What kind of thing.
-    pub kind: VerdictKind,
-    /// Which stage, or who takes from the outlet; `null` where none is to be named.
-    pub stage: Option<String>,
-    /// The same in a sentence, with what raising it would gain.
-    pub text: String,
-}
-
-/// What limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum VerdictKind {
-    /// Nothing.
-    Idle,
-    /// The stages wait for items.
-    Source,
-    /// A stage.
-    Stage,
-    /// Who takes what comes out.
-    Outlet,
-    /// A pool of threads.
-    Pool,
-}
-
-/// A stage. Counts are since the agent's start, shares and latencies of the last seconds.
-#[derive(Debug, Clone, Serialize)]
-pub struct StageStatus {
-    /// Its name.
-    pub name: String,
-    /// Operations at once.
-    pub concurrency: usize,
-    /// In which order it gives; `null` if it gives nothing.
-    pub order: Option<Order>,
-    /// Items taken.
-    pub taken: u64,
-    /// Items given.
-    pub given: u64,
-    /// Items that failed.
-    pub failed: u64,
-    /// Of these, dropped.
-    pub skipped: u64,
-    /// Share of its time in operations; the four sum up to 1.
-    pub busy: f64,
-    /// Share waiting for items.
-    pub starved: f64,
-    /// Share waiting for room or for its turn.
-    pub blocked: f64,
-    /// Share waiting for its pool.
-    pub pool_wait: f64,
-    /// How long operations took.
-    pub latency_ms: Latency,
-    /// For how long it has stood still with work to do, s.
-    pub stands_still_for_s: Option<f64>,
 }
 
 /// How far a drain of the spill has come, in samples.
@@ -405,60 +342,6 @@ impl DeliverMode {
             Self::Draining => "draining",
         }
     }
-}
-
-/// Every policy by which samples are dropped, with its name in the API: shown at 0 too, so that a reader
-/// sees that nothing was dropped instead of seeing nothing.
-pub(super) const POLICIES: [(Policy, &str); 4] = [
-    (Policy::Damaged, "damaged"),
-    (Policy::Decimate, "decimate"),
-    (Policy::Overflow, "overflow"),
-    (Policy::Validate, "validate"),
-];
-
-/// One account of the ledger as the API shows it.
-#[derive(Serialize)]
-struct Account<'a> {
-    received: u64,
-    recovered: u64,
-    stored: u64,
-    backlog: u64,
-    in_flight: u64,
-    quarantined: u64,
-    dropped: BTreeMap<Policy, u64>,
-    duplicate: u64,
-    balanced: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    derived: Option<Box<Account<'a>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sources: Option<BTreeMap<&'a str, Account<'a>>>,
-}
-
-impl Account<'_> {
-    fn of(counts: &Counts, balanced: bool) -> Self {
-        let mut dropped: BTreeMap<Policy, u64> = POLICIES.map(|(policy, _)| (policy, 0)).into();
-        dropped.extend(&counts.dropped);
-        Self {
-            received: counts.received,
-            recovered: counts.recovered,
-            stored: counts.stored,
-            backlog: counts.backlog,
-            in_flight: counts.in_flight,
-            quarantined: counts.quarantined,
-            dropped,
-            duplicate: counts.duplicate,
-            balanced,
-            derived: None,
-            sources: None,
-        }
-    }
-}
-
-fn ledger<S: Serializer>(snapshot: &Snapshot, serializer: S) -> Result<S::Ok, S::Error> {
-    let sources = snapshot.sources.iter();
-    let sources = sources.map(|(name, counts)| (name.as_str(), Account::of(counts, counts.balanced()))).collect();
-    let derived = Some(Box::new(Account::of(&snapshot.derived, snapshot.derived.balanced())));
-    Account { derived, sources: Some(sources), ..Account::of(&snapshot.total, snapshot.balanced) }.serialize(serializer)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The parts that race, under a model checker: `cargo test -p pitwire-pipeline --lib --features model model`.
+//! The parts that race, under a model checker: `cargo test -p pitwire-pipeline --lib --features model model_tests`.
 //!
 //! Shuttle runs each test in thousands of random schedules, and replays one that fails from the seed that it
 //! prints. It is used where a lost wakeup would be a pipeline that stands still once in a million: the queue, the turns,
