@@ -42,8 +42,10 @@ picture: setup-build ## take the README's picture of the page under load anew (d
 bench: setup-build ## the benchmarks
 	cargo bench --workspace
 
-bench-pipeline: setup-build ## the engine beside bare channels: throughput, CPU scaling, statistics, memory (options by BENCH="--only cpu --json")
+bench-pipeline: setup-build ## the engine beside bare channels, and what the steps cost a sample (options for the engine by BENCH="--only cpu")
 	cargo bench --package pitwire-pipeline --bench engine -- $(BENCH)
+	cargo bench --package pitwire --bench preprocess
+	@echo; echo "Beside SPDL, asyncio and other crates: make bench-peers (10 min)"
 
 soak-pipeline: setup-build ## the engine's semantics, bottlenecks and model-checked tests, ROUNDS=200 times in a row
 	@pipeline/soak $(ROUNDS)

@@ -5,7 +5,7 @@ use crate::chunk::{Chunk, Outgoing};
 use crate::decode::{CatalogueRecord, Decode, Remember, SourceSpec};
 use crate::item::{FormatName, Item, RawMessage};
 use crate::limits::{FLUSHES_BYTES_MAX, FLUSHES_MAX, ITEMS_BYTES_MAX, ITEMS_MAX, RAW_BYTES_MAX, RAW_ITEMS_MAX};
-use crate::pipeline::{Bounds, BuildError, Builder, Graph, Plan, Receiver, RunAhead, Sender};
+use crate::pipeline::{Bounds, BuildError, Builder, Graph, Plan, Receiver, Sender};
 use crate::preprocess::Preprocess;
 
 /// The stages, in the order of the way.
@@ -67,12 +67,11 @@ impl Stages {
     }
 }
 
-/// The pipeline that `config` describes, and how far its sources may run ahead of delivery. Nothing is opened or
-/// started.
+/// The pipeline that `config` describes. Nothing is opened or started.
 ///
 /// # Errors
 /// If it cannot be built: two sources of one kind and name, for instance.
-pub fn explain(config: &Config) -> Result<(Graph, RunAhead), BuildError> {
+pub fn explain(config: &Config) -> Result<Graph, BuildError> {
     let setup = Setup {
         flush_after: config.deliver.flush_after,
         writer: [0; 16],
@@ -91,8 +90,7 @@ pub fn explain(config: &Config) -> Result<(Graph, RunAhead), BuildError> {
         swap: Swap::default(),
         chunk: setup,
     };
-    let plan = Stages::new(config, given).describe(config)?.plan;
-    Ok((plan.graph().clone(), plan.run_ahead_max()))
+    Ok(Stages::new(config, given).describe(config)?.plan.graph().clone())
 }
 
 /// Kind and name of each source: the serial ports, then MQTT.
@@ -167,7 +165,7 @@ mod tests {
         let text = "car = \"44\"\n[store]\nurl = \"sqlite:///tmp/x.db\"\n[[source.serial]]\nname = \"ecu\"\n\
                     path = \"/dev/ttyACM0\"\n[[source.mqtt]]\nname = \"car\"\nurl = \"mqtt://127.0.0.1:1883\"\n\
                     topics = [\"pitwire/44/#\"]\n";
-        let (graph, _) = explain(&Config::parse(text).unwrap()).unwrap();
+        let graph = explain(&Config::parse(text).unwrap()).unwrap();
         let names: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names, ["serial ecu", "mqtt car", "decode", "preprocess", "chunk", "deliver"]);
         let queues: Vec<&str> = graph.edges.iter().map(|edge| edge.queue.as_str()).collect();

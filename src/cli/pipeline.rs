@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Failure, Outcome, print};
 use crate::app::explain;
 use crate::config::{Config, DEFAULT_PATH};
+use crate::pipeline::Graph;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -23,7 +25,8 @@ Examples:
   pitwire pipeline explain --config pitwire.toml
   pitwire pipeline explain --config pitwire.toml --format mermaid > way.mmd
 
-The last line is a promise: however long delivery takes nothing, the sources stop after so many items.
+The last line is a promise: the queues never hold more than that, however long delivery takes nothing. The sources
+are held back then; what the stages themselves gather has bounds of its own (docs/architecture.md).
 How the stages do while the agent runs, and which one limits, is on its page and in `pipeline` of /api/v1/status.")]
     Explain {
         /// The configuration.
@@ -48,11 +51,18 @@ enum Format {
 pub(super) fn run(arguments: Arguments) -> Outcome {
     let Command::Explain { config, format } = arguments.command;
     let config = Config::load(&config).map_err(Failure::usage)?;
-    let (graph, run_ahead) = explain(&config).map_err(Failure::usage)?;
+    let graph = explain(&config).map_err(Failure::usage)?;
     let text = match format {
-        Format::Text => format!("{}\nthe sources run ahead of delivery by at most {run_ahead}", graph.to_text()),
+        Format::Text => format!("{}\n{}", graph.to_text(), held(&graph)),
         Format::Mermaid => graph.to_mermaid(),
         Format::Json => serde_json::to_string(&graph).map_err(Failure::failed)?,
     };
     print(text.trim_end())
+}
+
+/// What all queues hold at most.
+fn held(graph: &Graph) -> String {
+    let items: usize = graph.edges.iter().map(|edge| edge.items_max).sum();
+    let bytes: usize = graph.edges.iter().map(|edge| edge.bytes_max).sum();
+    format!("the queues hold at most {items} items and {}", ByteSize::b(bytes as u64))
 }

@@ -12,6 +12,7 @@ mod crash;
 mod demo;
 mod disk;
 mod errors;
+mod explain;
 mod faults;
 mod garbage;
 mod json;

@@ -7,15 +7,17 @@ use crate::support::{
 const RELOADS: u64 = 50;
 
 /// Steps that leave every value as it came.
-const GOOD: [&str; 4] = [
+const GOOD: [&str; 6] = [
     "",
     "[[preprocess.validate]]\nchannel = \"*\"\nmin = -1e6\nmax = 10.0\n",
     "[[preprocess.validate]]\nchannel = \"*temp*\"\nmin = 500.0\n\n[[preprocess.calibrate]]\nchannel = \"*\"\nscale = 1.0\n",
     "[[preprocess.validate]]\nchannel = \"none.of.them\"\nmax = 1.0\naction = \"drop\"\n",
+    "[[preprocess.derive]]\nname = \"wheel.slip\"\nexpression = \"wheel.rl.speed / wheel.fl.speed - 1\"\n",
+    "[preprocess.dedup]\nenabled = false\n\n[[preprocess.anomaly]]\nchannel = \"*\"\nlearn_for = \"1s\"\n",
 ];
 
 /// What is wrong, and what the refusal has to say of it.
-const BAD: [(&str, &[&str]); 5] = [
+const BAD: [(&str, &[&str]); 6] = [
     (
         "[[preprocess.validate]]\nchannel = \"*\"\nmin = 4.0\nmax = 3.0\naction = \"drop\"\n",
         &["preprocess.validate[0].min", "must not be above"],
@@ -27,6 +29,10 @@ const BAD: [(&str, &[&str]); 5] = [
         &["[deliver] changed", "restart"],
     ),
     ("[[preprocess.calibrate]]\nchannel = \"*\"\nscale = 0\n", &["preprocess.calibrate[0].scale"]),
+    (
+        "[[preprocess.derive]]\nname = \"slip\"\nexpression = \"wheel.rl.speed / (2\"\n",
+        &["preprocess.derive[0].expression", "at character"],
+    ),
 ];
 
 #[test]
