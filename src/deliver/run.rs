@@ -21,7 +21,7 @@ use crate::chunk::{Flush, Outgoing};
 use crate::clock::Clock;
 use crate::ledger::{Fate, Ledger};
 use crate::limits::{UNSTORED_BYTES_MAX, UNSTORED_FLUSHES_MAX};
-use crate::pipeline::Receiver;
+use crate::pipeline::{Progress, Receiver};
 use crate::receipt::Receipt;
 use crate::row::AgentRow;
 use crate::spill::{Overflow, Spill};
@@ -30,6 +30,8 @@ use crate::spill::{Overflow, Spill};
 const TURN_EVERY: Duration = Duration::from_secs(1);
 /// What the end may take beyond `drain_within` for closing a disk that hangs.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// Distance of two log lines about how far a drain has come.
+const DRAIN_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// What delivery is made of.
 pub struct Parts {
@@ -81,6 +83,7 @@ pub struct Deliver {
     pub(super) chores: Chores,
     input_open: bool,
     give_up_at: Option<Instant>,
+    drain_told_at: Option<Instant>,
 }
 
 impl Deliver {
@@ -109,6 +112,7 @@ impl Deliver {
             chores: Chores::new(now),
             input_open: true,
             give_up_at: None,
+            drain_told_at: None,
         }
     }
 
@@ -254,7 +258,7 @@ impl Deliver {
         }
     }
 
-    fn show(&self, now: Instant) {
+    fn show(&mut self, now: Instant) {
         let draining = self.has_backlog();
         self.parts.stats.set_lag(self.lag(draining, now));
         let mut stats = self.parts.stats.lock();
@@ -277,6 +281,23 @@ impl Deliver {
         stats.pending_flushes = self.unstored;
         stats.pending_bytes = self.unstored_bytes;
         stats.holding_back = self.holds_back();
+        let drain = stats.drain;
+        drop(stats);
+        self.tell_drain(drain, now);
+    }
+
+    /// Says in the log, now and then, how far a drain has come.
+    fn tell_drain(&mut self, drain: Option<(Instant, u64)>, now: Instant) {
+        let Some((since, done)) = drain else {
+            self.drain_told_at = None;
+            return;
+        };
+        if now.duration_since(*self.drain_told_at.get_or_insert(since)) >= DRAIN_TOLD_EVERY {
+            self.drain_told_at = Some(now);
+            let left = self.parts.spill.stats().backlog_weight;
+            let progress = Progress::at("samples of the backlog", done, Some(done + left), now.duration_since(since));
+            tracing::info!("draining: {progress}");
+        }
     }
 
     /// How long the uplink has lagged; see [`super::StatsHandle::lag`].

@@ -17,6 +17,7 @@ mod merge;
 mod output;
 mod parquet;
 mod plan;
+mod progress;
 mod reader;
 mod sink;
 #[cfg(test)]
@@ -27,7 +28,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,7 @@ pub use manifest::ManifestError;
 pub use merge::{Block, ReadCounts, ReadSample, Series};
 pub use parquet::{PARQUET_SCHEMA_KEY, PARQUET_SCHEMA_VERSION};
 pub use plan::{ChannelFilter, Query};
+use progress::Shown;
 pub use reader::{Reader, Reading};
 pub use sink::Format;
 pub use time::{TimeError, parse_time};
@@ -156,14 +157,14 @@ pub async fn export(
         to_us: options.to.map(|t| t.0),
         channels: ChannelFilter::new(&options.channels),
     };
-    let bar = progress_bar(options.progress);
+    let mut shown = Shown::new(options.progress);
     let read = async {
         let mut reading = Reader::new(&*store, &options.car).read(&query).await?;
         while let Some(block) = reading.next().await? {
             if blocks.send(Step::Write(block)).await.is_err() {
                 break; // The writer ended first, with the reason.
             }
-            show(&bar, &reading);
+            shown.at(&reading);
         }
         Ok(ExportSummary { counts: reading.counts().clone(), partitions: reading.progress().1 })
     };
@@ -172,7 +173,7 @@ pub async fn export(
         () = stop.cancelled() => Err(ExportError::Interrupted),
         read = read => read.map_err(ExportError::Store),
     };
-    bar.finish_and_clear();
+    shown.end();
     if read.is_ok() {
         // Fails only if the writer ended first, with the reason.
         let _ = blocks.send(Step::Commit).await;
@@ -183,24 +184,6 @@ pub async fn export(
     let summary = read?;
     written.map_err(failed)?;
     Ok(summary)
-}
-
-fn progress_bar(shown: bool) -> ProgressBar {
-    if !shown {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} buckets · {msg} · {eta} left");
-    // Draws nothing where stderr is no terminal.
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-fn show(bar: &ProgressBar, reading: &Reading<'_>) {
-    let (done, all) = reading.progress();
-    let samples = reading.counts().samples;
-    bar.set_length(all as u64);
-    bar.set_position(done as u64);
-    let seconds = bar.elapsed().as_secs_f64().max(0.001);
-    bar.set_message(format!("{} samples, {}/s", HumanCount(samples), HumanCount((samples as f64 / seconds) as u64)));
 }
 
 #[cfg(test)]
