@@ -123,6 +123,7 @@ impl StageSnapshot {
     /// What happened since `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
+        let blocked_ns = self.blocked_ns.saturating_sub(earlier.blocked_ns);
         Self {
             taken: self.taken.saturating_sub(earlier.taken),
             given: self.given.saturating_sub(earlier.given),
@@ -133,8 +134,9 @@ impl StageSnapshot {
             panicked: self.panicked.saturating_sub(earlier.panicked),
             busy_ns: self.busy_ns.saturating_sub(earlier.busy_ns),
             starved_ns: self.starved_ns.saturating_sub(earlier.starved_ns),
-            blocked_ns: self.blocked_ns.saturating_sub(earlier.blocked_ns),
-            hol_wait_ns: self.hol_wait_ns.saturating_sub(earlier.hol_wait_ns),
+            blocked_ns,
+            // The earlier look may have been some ns ahead of what the worker booked then: a part stays a part.
+            hol_wait_ns: self.hol_wait_ns.saturating_sub(earlier.hol_wait_ns).min(blocked_ns),
             pool_wait_ns: self.pool_wait_ns.saturating_sub(earlier.pool_wait_ns),
             wall_ns: self.wall_ns.saturating_sub(earlier.wall_ns),
             latency: self.latency.since(&earlier.latency),
