@@ -150,11 +150,23 @@ pub(crate) fn batches(repeat: usize) -> Vec<Measured> {
 
 /// Keeps a core busy for about 200 µs.
 fn work(seed: u64) -> u64 {
-    (0..60_000_u64).fold(seed, |sum, n| black_box(sum.rotate_left(5) ^ n.wrapping_mul(0x9e37_79b9)))
+    (0..240_000_u64).fold(seed, |sum, n| black_box(sum.rotate_left(5) ^ n.wrapping_mul(0x9e37_79b9)))
+}
+
+const OPERATIONS: u64 = 1_000;
+
+/// The same work on bare threads, an equal share each: what the machine gives just now.
+fn on_threads(threads: u64) -> f64 {
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || (0..OPERATIONS / threads).for_each(|n| _ = black_box(work(n ^ thread))));
+        }
+    });
+    rate(OPERATIONS, began.elapsed())
 }
 
 async fn on_pool(threads: usize) -> f64 {
-    const OPERATIONS: u64 = 3_000;
     let mut builder = Builder::new("cpu");
     let pool = builder.pool("cpu", threads, 2 * threads);
     let input = builder.input("in", Bounds::items(QUEUE));
@@ -173,26 +185,29 @@ async fn on_pool(threads: usize) -> f64 {
 
 pub(crate) fn cpu(repeat: usize) -> Vec<Measured> {
     let runtime = runtime();
-    let (mut one, mut two, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rates: [Vec<f64>; 4] = Default::default();
+    let mut ratios: [Vec<f64>; 2] = Default::default();
     for _ in 0..repeat {
-        one.push(runtime.block_on(on_pool(1)));
-        two.push(runtime.block_on(on_pool(2)));
-        ratios.push(two[two.len() - 1] / one[one.len() - 1]);
+        // In turn, so that whatever else the machine does meets all.
+        let now = [on_threads(1), on_threads(2), runtime.block_on(on_pool(1)), runtime.block_on(on_pool(2))];
+        rates.iter_mut().zip(now).for_each(|(rates, rate)| rates.push(rate));
+        ratios.iter_mut().zip([now[1] / now[0], now[3] / now[2]]).for_each(|(ratios, ratio)| ratios.push(ratio));
     }
-    let ((one, one_range), (two, two_range), (ratio, _)) = (median(one), median(two), median(ratios));
+    let [bare, engine] = ratios.map(|ratios| median(ratios).0);
+    let [one_bare, two_bare, one, two] = rates.map(median);
     let (case, unit) = ("cpu", "operations/s");
-    let beside = Some(("one thread", ratio));
+    let measured = |what, (value, range), beside, aim| Measured { case, what, value, unit, range, beside, aim };
     vec![
-        Measured { case, what: "pool of one thread", value: one, unit, range: one_range, beside: None, aim: None },
-        Measured {
-            case,
-            what: "pool of two threads",
-            value: two,
-            unit,
-            range: two_range,
-            beside,
-            aim: Some(Aim::AtLeast(1.8)),
-        },
+        measured("one bare thread", one_bare, None, None),
+        measured("two bare threads", two_bare, Some(("one bare thread", bare)), None),
+        measured("pool of one thread", one, None, None),
+        measured("pool of two threads", two, Some(("pool of one", engine)), Some(Aim::AtLeast(1.8))),
+        measured(
+            "its gain beside bare threads'",
+            two,
+            Some(("bare threads' gain", engine / bare)),
+            Some(Aim::AtLeast(0.9)),
+        ),
     ]
 }
 
