@@ -10,12 +10,14 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::graph::NodeKind;
-use crate::snapshot::{Snapshot, StageSnapshot};
+use crate::snapshot::{PoolSnapshot, Snapshot, StageSnapshot};
 
 /// Below this load nothing is said to limit.
 const LOADED: f64 = 0.7;
 /// From this share of its threads' time on, a pool is what its stages wait for.
 const POOL_BUSY: f64 = 0.85;
+/// Or from this share of a stage's load on that is spent waiting for one of them.
+const POOL_WAITED_FOR: f64 = 0.25;
 
 /// What limits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -161,7 +163,15 @@ fn stage_or_pool(load: &Load<'_>, interval: &Snapshot, mut gain: Gain) -> Limiti
         Some(gain.next_limits_at.map_or(more, |next| next.min(more)))
     };
     let pool = interval.pools.iter().find(|pool| Some(&pool.name) == stage.pool.as_ref());
-    if let Some(pool) = pool.filter(|pool| pool.busy() >= POOL_BUSY && stage.concurrency >= pool.threads) {
+    // Threads that are taken, or operations that wait for one of fewer threads: a machine that is busy with other things
+    // keeps the threads from being all taken, and the operations waiting all the same.
+    let limits = |pool: &&PoolSnapshot| {
+        let on_it = interval.stages.iter().filter(|stage| stage.pool.as_ref() == Some(&pool.name));
+        let scheduled: usize = on_it.map(|stage| stage.concurrency).sum();
+        let waits = scheduled > pool.threads && stage.pool_wait() >= load.load * POOL_WAITED_FOR;
+        waits || (pool.busy() >= POOL_BUSY && scheduled >= pool.threads)
+    };
+    if let Some(pool) = pool.filter(limits) {
         gain.up_to = grown(pool.threads, &gain);
         let (name, stage) = (pool.name.clone(), stage.name.clone());
         return Limiting::Pool { name, threads: pool.threads, load: pool.busy(), stage, gain };
