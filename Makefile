@@ -43,9 +43,9 @@ bench: setup-build ## the benchmarks
 	cargo bench --workspace
 
 bench-pipeline: setup-build ## the engine beside bare channels, and what the steps cost a sample (options for the engine by BENCH="--only cpu")
-	cargo bench --package pitwire-pipeline --bench engine -- $(BENCH)
-	cargo bench --package pitwire --bench preprocess
-	@echo; echo "Beside SPDL, asyncio and other crates: make bench-peers (10 min)"
+	@status=0; cargo bench --package pitwire-pipeline --bench engine -- $(BENCH) || status=$$?; \
+	cargo bench --package pitwire --bench preprocess || status=$$?; \
+	echo; echo "Beside SPDL, asyncio and other crates: make bench-peers (10 min)"; exit $$status
 
 soak-pipeline: setup-build ## the engine's semantics, bottlenecks and model-checked tests, ROUNDS=200 times in a row
 	@pipeline/soak $(ROUNDS)

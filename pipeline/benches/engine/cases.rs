@@ -150,10 +150,13 @@ pub(crate) fn batches(repeat: usize) -> Vec<Measured> {
 
 /// Keeps a core busy for about 200 µs.
 fn work(seed: u64) -> u64 {
-    (0..240_000_u64).fold(seed, |sum, n| black_box(sum.rotate_left(5) ^ n.wrapping_mul(0x9e37_79b9)))
+    (0..360_000_u64).fold(seed, |sum, n| black_box(sum.rotate_left(5) ^ n.wrapping_mul(0x9e37_79b9)))
 }
 
-const OPERATIONS: u64 = 1_000;
+/// Long enough that where the system puts the threads at first does not decide.
+const OPERATIONS: u64 = 4_000;
+/// Operations scheduled for each thread of a pool: what is done waits to be taken while others run.
+const SCHEDULED: usize = 8;
 
 /// The same work on bare threads, an equal share each: what the machine gives just now.
 fn on_threads(threads: u64) -> f64 {
@@ -168,10 +171,10 @@ fn on_threads(threads: u64) -> f64 {
 
 async fn on_pool(threads: usize) -> f64 {
     let mut builder = Builder::new("cpu");
-    let pool = builder.pool("cpu", threads, 2 * threads);
+    let pool = builder.pool("cpu", threads, SCHEDULED * threads);
     let input = builder.input("in", Bounds::items(QUEUE));
     let chain = input.source("source", from_iter(0..OPERATIONS), OnSourceError::FailPipeline).chain();
-    let stage = chain.stage("work").concurrency(2 * threads).order(Order::Input).on_failure(Policy::fail());
+    let stage = chain.stage("work").concurrency(SCHEDULED * threads).order(Order::Input).on_failure(Policy::fail());
     let mut outlet = stage.cpu(pool, |seed: &mut u64| Ok(work(*seed)), Bounds::items(QUEUE)).outlet("main");
     let pipeline = builder.build().expect("the pipeline is complete").start();
     let began = Instant::now();
