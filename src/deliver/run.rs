@@ -303,8 +303,9 @@ impl Deliver {
     /// How long the uplink has lagged; see [`super::StatsHandle::lag`].
     fn lag(&self, draining: bool, now: Instant) -> Duration {
         let spilled = if draining { self.parts.spill.stats().oldest } else { None };
-        let late = now - self.parts.config.durable_within;
-        let waiting = self.pending.iter().map(|pending| pending.flush.accepted_at).filter(|at| *at < late).min();
+        let within = self.parts.config.durable_within;
+        let waiting =
+            self.pending.iter().map(|pending| pending.flush.accepted_at).filter(|at| *at + within < now).min();
         spilled.max(waiting.map(|at| now.duration_since(at))).unwrap_or_default()
     }
 
