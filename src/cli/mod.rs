@@ -146,24 +146,35 @@ fn log(level: &str) {
 
 /// Waits for SIGINT, SIGTERM or SIGHUP (a terminal that is closed).
 pub(crate) async fn told_to_stop() -> Result<(), Failure> {
-    let mut hangup = hangups()?;
+    let (mut stops, mut hangup) = (Stops::listen()?, hangups()?);
     tokio::select! {
-        _ = hangup.recv() => Ok(()),
-        stopped = told_to_stop_but_by_hangup() => stopped,
-    }
-}
-
-/// Waits for SIGINT or SIGTERM.
-pub(crate) async fn told_to_stop_but_by_hangup() -> Result<(), Failure> {
-    let (mut interrupt, mut terminate) = (signals(SignalKind::interrupt())?, signals(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+        () = stops.told() => {}
     }
     Ok(())
 }
 
-/// SIGHUP, each time.
+/// SIGINT and SIGTERM, heard from [`Self::listen`] on: before, they end the process outright.
+pub(crate) struct Stops {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stops {
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        Ok(Self { interrupt: signals(SignalKind::interrupt())?, terminate: signals(SignalKind::terminate())? })
+    }
+
+    /// Waits for one of them.
+    pub(crate) async fn told(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// SIGHUP, each time from now on.
 pub(crate) fn hangups() -> Result<Signal, Failure> {
     signals(SignalKind::hangup())
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::signal::unix::Signal;
 
-use super::{Failure, Outcome, hangups, say, told_to_stop_but_by_hangup};
+use super::{Failure, Outcome, Stops, hangups, say};
 use crate::app::App;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::monitor;
@@ -19,6 +20,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Outcome {
+    // Before anybody is told that it runs: whoever sends a signal then counts on being heard.
+    let (mut stops, hangups) = (Stops::listen()?, hangups()?);
     let config = Config::load(&arguments.config).map_err(Failure::usage)?;
     let listener = match monitor::bind(&config.monitor).await {
         _ if !config.monitor.enabled => None,
@@ -35,8 +38,8 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     let app = App::start(config, listener).await.map_err(Failure::failed)?;
     notify(&[NotifyState::Ready]);
     tokio::select! {
-        stopped = told_to_stop_but_by_hangup() => stopped?,
-        gone = reloads(&app, &arguments.config) => gone?,
+        () = stops.told() => {}
+        () = reloads(&app, &arguments.config, hangups) => {}
         () = watchdog(&app) => {}
     }
     notify(&[NotifyState::Stopping]);
@@ -68,9 +71,8 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
 
 /// Reads the configuration anew at each SIGHUP. Ends if it meant that the terminal is gone: then nobody could stop
 /// the agent any more.
-async fn reloads(app: &App, path: &Path) -> Result<(), Failure> {
+async fn reloads(app: &App, path: &Path, mut hangups: Signal) {
     let had_terminal = std::io::stderr().is_terminal();
-    let mut hangups = hangups()?;
     while hangups.recv().await.is_some() {
         if had_terminal && !std::io::stderr().is_terminal() {
             break;
@@ -86,7 +88,6 @@ async fn reloads(app: &App, path: &Path) -> Result<(), Failure> {
         }
         notify(&[NotifyState::Ready]);
     }
-    Ok(())
 }
 
 /// Feeds systemd's watchdog while data moves; for ever.
