@@ -90,7 +90,7 @@ impl Item {
                 128 + batch.columns.iter().map(|c| 96 + c.values.len() * c.values.kind().bytes()).sum::<usize>()
             }
             Self::Event(event) => 192 + event.text.len(),
-            Self::Catalogue(catalogue) => 128 + 160 * catalogue.channels.len(),
+            Self::Catalogue(catalogue) => 128 + 160 * (catalogue.channels.len() + catalogue.changed.len()),
             Self::Malformed(malformed) => 192 + malformed.payload.len(),
         }
     }
@@ -149,8 +149,10 @@ pub struct Catalogue {
     pub origin: Arc<Origin>,
     /// The revision that frames name.
     pub revision: u32,
-    /// Its channels, by id.
+    /// Its channels as it describes them, by id.
     pub channels: Vec<Arc<ChannelMeta>>,
+    /// Those whose description the steps make or change: what holds for them does not hold since the Describe.
+    pub changed: Vec<Arc<ChannelMeta>>,
     /// Its frame's time.
     pub t: DeviceTime,
     /// The gateway's UTC when it was complete.

@@ -59,6 +59,8 @@ pub const DERIVE_SAMPLES_MAX: usize = 16_384;
 pub const DERIVE_UNASKED_SAMPLES_MAX: usize = 1_024;
 /// Bytes that derive holds over all devices: 48 inputs as long as they may be, or 700 of 1 s at 1 kHz.
 pub const DERIVE_HELD_BYTES_MAX: usize = 16 * MIB;
+/// Samples in a row that are older than the newest one, until derive takes that one's time for a mistake.
+pub const DERIVE_ASTRAY_MAX: u32 = VALIDATE_ASTRAY_MAX;
 /// Samples that remain of an input where that is exceeded.
 pub const DERIVE_CUT_SAMPLES: usize = 64;
 const _: () = assert!(DERIVE_CUT_SAMPLES < DERIVE_UNASKED_SAMPLES_MAX);

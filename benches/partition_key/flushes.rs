@@ -168,6 +168,7 @@ impl Device {
             origin: self.origin.clone(),
             revision: 1,
             channels: self.channels.iter().map(|(_, meta)| meta.clone()).collect(),
+            changed: Vec::new(),
             t: DeviceTime(START_US),
             received: UnixMicros(START_US),
             accepted_at,

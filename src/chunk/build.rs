@@ -1,13 +1,14 @@
 //! The stage that gathers samples into chunks, and chunks into flushes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::bucket::{bucket_length_us, bucket_of};
-use super::open::{OpenChunk, Placement};
+use super::open::{OpenChunk, Placement, same};
 use crate::clock::{EARLIEST_PLAUSIBLE, Mapping};
 use crate::item::{Batch, Catalogue, Event, Item, Malformed};
 use crate::ledger::Tally;
@@ -16,8 +17,8 @@ use crate::live::LiveBoard;
 use crate::pipeline::Stage;
 use crate::receipt::Receipt;
 use crate::row::{
-    ChannelRow, ChunkRow, ClockRow, DAY_US, EventRow, ExtentRow, KIND_DERIVED, KIND_RAW, LAYOUT_CHUNKS, Rows,
-    SessionRow, day_of,
+    ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, KIND_DERIVED, KIND_RAW, LAYOUT_CHUNKS, Rows, SessionRow,
+    day_of,
 };
 use crate::sample::{ChannelMeta, ClockBase, Column, DeviceTime, Name, Origin, UnixMicros};
 
@@ -91,7 +92,8 @@ pub struct Chunk {
     devices: HashMap<Arc<Origin>, Device>,
     /// Bucket lengths by car and device, known once the catalogue is.
     lengths: HashMap<(Name, Name), i64>,
-    announced: HashSet<(Name, Name, Name)>,
+    /// By car, device and channel, the description that the store knows.
+    announced: HashMap<(Name, Name, Name), Arc<ChannelMeta>>,
 }
 
 struct Device {
@@ -115,7 +117,7 @@ impl Chunk {
     /// A stage that has seen nothing yet.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        Self { setup, seq: 0, devices: HashMap::new(), lengths: HashMap::new(), announced: HashSet::new() }
+        Self { setup, seq: 0, devices: HashMap::new(), lengths: HashMap::new(), announced: HashMap::new() }
     }
 
     /// The device's place, opened if it is new; `latest` and `received` place a boot without a mapping.
@@ -178,8 +180,8 @@ impl Chunk {
         let last_time = |c: &Column| c.len().checked_sub(1).map(|last| c.times.at(last));
         let latest = columns.iter().filter_map(last_time).max();
         let latest = DeviceTime(latest.unwrap_or_default());
-        let day = received.0.div_euclid(DAY_US).saturating_mul(DAY_US);
-        let news: Vec<ChannelRow> = columns.iter().filter_map(|c| self.announce(&origin, &c.channel, day)).collect();
+        let mapping = self.device(&origin, latest, received, accepted_at).mapping;
+        let news: Vec<ChannelRow> = columns.iter().filter_map(|c| self.announce(&origin, c, mapping)).collect();
         let (mut seq, writer) = (self.seq, self.setup.writer);
         let live = self.setup.live.clone();
         let device = self.device(&origin, latest, received, accepted_at);
@@ -199,10 +201,16 @@ impl Chunk {
         }
     }
 
-    /// A row for a channel whose description is new to this process.
-    fn announce(&mut self, origin: &Origin, meta: &ChannelMeta, since: i64) -> Option<ChannelRow> {
+    /// A row for a channel whose description is new to this process, or another one than before. It holds from the
+    /// first sample that it describes: a row that is there already, with what it said, is never written over.
+    fn announce(&mut self, origin: &Origin, column: &Column, mapping: Mapping) -> Option<ChannelRow> {
+        let meta = &column.channel;
         let key = (origin.car.clone(), origin.device.clone(), meta.name.clone());
-        self.announced.insert(key).then(|| channel_row(origin, meta, since))
+        if column.is_empty() || self.announced.get(&key).is_some_and(|known| same(known, meta)) {
+            return None;
+        }
+        self.announced.insert(key, meta.clone());
+        Some(channel_row(origin, meta, mapping.utc(DeviceTime(column.times.at(0))).0))
     }
 
     fn event(&mut self, event: Event, out: &mut Vec<Outgoing>) {
@@ -233,12 +241,19 @@ impl Chunk {
     }
 
     fn catalogue(&mut self, catalogue: Catalogue) {
-        let Catalogue { origin, channels, t, received, accepted_at, .. } = catalogue;
-        let length_us = bucket_length_us(channels.iter().map(|meta| &**meta), self.setup.flush_after);
+        let Catalogue { origin, channels, changed, t, received, accepted_at, .. } = catalogue;
+        let all = channels.iter().chain(&changed).map(|meta| &**meta);
+        let length_us = bucket_length_us(all, self.setup.flush_after);
         self.lengths.insert((origin.car.clone(), origin.device.clone()), length_us);
-        let rows: Vec<ChannelRow> = channels.iter().map(|meta| channel_row(&origin, meta, received.0)).collect();
-        for meta in &channels {
-            self.announced.insert((origin.car.clone(), origin.device.clone(), meta.name.clone()));
+        // What the steps changed, and what is described otherwise than before, is announced with its first sample:
+        // that is when it holds.
+        let mut rows = Vec::new();
+        for meta in channels {
+            let key = (origin.car.clone(), origin.device.clone(), meta.name.clone());
+            if let Entry::Vacant(place) = self.announced.entry(key) {
+                rows.push(channel_row(&origin, &meta, received.0));
+                place.insert(meta);
+            }
         }
         let device = self.device(&origin, t, received, accepted_at);
         device.length_us = length_us;

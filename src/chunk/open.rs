@@ -167,7 +167,7 @@ impl OpenChunk {
 
 /// Whether two descriptions are the same, bit for bit: a scale that is no number equals itself, else a
 /// chunk would never take its samples.
-fn same(a: &Arc<ChannelMeta>, b: &Arc<ChannelMeta>) -> bool {
+pub(super) fn same(a: &Arc<ChannelMeta>, b: &Arc<ChannelMeta>) -> bool {
     let bits = |meta: &ChannelMeta| (meta.scaling.scale.to_bits(), meta.scaling.offset.to_bits());
     Arc::ptr_eq(a, b)
         || ((&a.name, &a.unit, a.kind, a.rate_mhz) == (&b.name, &b.unit, b.kind, b.rate_mhz) && bits(a) == bits(b))

@@ -122,6 +122,7 @@ impl Bench {
             origin: origin.clone(),
             revision: 1,
             channels,
+            changed: Vec::new(),
             t: DeviceTime(MINUTE),
             received: UnixMicros(MINUTE),
             accepted_at: self.began,

@@ -355,6 +355,7 @@ impl Device {
                 origin: origin.clone(),
                 revision: header.catalogue,
                 channels: catalogue.metas(),
+                changed: Vec::new(),
                 t: DeviceTime(header.t0_us),
                 received: UnixMicros(catalogue.since_us),
                 accepted_at: arrival.accepted_at,

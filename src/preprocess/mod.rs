@@ -161,6 +161,8 @@ impl Rules {
 pub type Lag = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 #[cfg(test)]
+mod facts_tests;
+#[cfg(test)]
 mod held_tests;
 #[cfg(test)]
 mod rig;

@@ -11,7 +11,7 @@ use crate::item::{Batch, Catalogue, Item};
 use crate::ledger::Ledger;
 use crate::limits::{DEDUP_BYTES_MAX, DEVICES_MAX};
 use crate::pipeline::Stage;
-use crate::sample::Origin;
+use crate::sample::{ChannelMeta, Origin};
 
 /// What the stage is given.
 #[derive(Clone)]
@@ -128,6 +128,8 @@ impl Preprocess {
                 device.derive = rules.derive.device(origin);
                 device.lanes.renew(&rules);
                 device.keep_all_means_apart(origin, &self.setup);
+                let sent = device.lanes.iter().map(|lane| &*lane.given);
+                device.derive.keep_names_apart(sent, &self.setup.counts);
             }
             self.rules = rules;
         }
@@ -202,6 +204,7 @@ impl Preprocess {
         let Catalogue { origin, channels, .. } = &mut catalogue;
         let device = Self::device(devices, (rules, setup), origin, *turn, out);
         let mut outlet = Outlet { origin, now, counts: &setup.counts, ledger: &setup.ledger, aside: &mut aside };
+        let given = channels.clone();
         for meta in channels.iter_mut() {
             *meta = device.lanes.of(rules, meta, &mut outlet).calibrate.corrected.clone();
         }
@@ -210,6 +213,11 @@ impl Preprocess {
             let mean = device.lanes.of_corrected(rules, &channels[index].clone(), &mut outlet).decimate.mean().cloned();
             channels.extend(mean);
         }
+        let same = |meta: &Arc<ChannelMeta>, index: usize| given.get(index).is_some_and(|given| given == meta);
+        let all = std::mem::take(channels).into_iter().enumerate();
+        let (kept, changed): (Vec<_>, Vec<_>) = all.partition(|(index, meta)| same(meta, *index));
+        catalogue.channels = kept.into_iter().map(|(_, meta)| meta).collect();
+        catalogue.changed.extend(changed.into_iter().map(|(_, meta)| meta));
         aside.give_out(out);
         out.push(Item::Catalogue(catalogue));
     }

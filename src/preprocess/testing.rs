@@ -112,12 +112,20 @@ impl Bench {
     }
 
     pub(super) fn catalogue(&mut self, channels: &[(&str, u32)]) -> Vec<Arc<ChannelMeta>> {
+        self.describe(channels);
+        let Catalogue { channels, changed, .. } = self.catalogues.pop().unwrap();
+        channels.into_iter().chain(changed).collect()
+    }
+
+    /// The same; what comes of it is in `catalogues`.
+    pub(super) fn describe(&mut self, channels: &[(&str, u32)]) {
         let of =
             |(name, rate_mhz): &(&str, u32)| Arc::new(ChannelMeta { rate_mhz: *rate_mhz, ..(*meta(name)).clone() });
         let catalogue = Catalogue {
             origin: origin("ecu"),
             revision: 1,
             channels: channels.iter().map(of).collect(),
+            changed: Vec::new(),
             t: DeviceTime(0),
             received: UnixMicros(0),
             accepted_at: self.start,
@@ -125,7 +133,6 @@ impl Bench {
         let mut out = Vec::new();
         self.stage.process(Item::Catalogue(catalogue), &mut out);
         self.take(out);
-        self.catalogues.pop().unwrap().channels
     }
 
     /// When the stage wants to be woken, in ms.

@@ -109,6 +109,7 @@ fn ever_new_channel_names_do_not_grow_its_memory() {
             origin: origin.clone(),
             revision: 1,
             channels: vec![Arc::new(meta)],
+            changed: Vec::new(),
             t: DeviceTime(0),
             received: UnixMicros(0),
             accepted_at: Instant::now(),

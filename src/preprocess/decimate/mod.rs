@@ -204,7 +204,8 @@ impl Lane {
                     let (t, value, quality) = (column.times.at(index), column.physical(index), flags[index]);
                     let still = kept.is_some_and(|(last_t, last, last_quality)| {
                         let near = (value - last).abs() <= *band || value.to_bits() == last.to_bits();
-                        near && quality == last_quality && t.saturating_sub(last_t) < *gap_us
+                        // A time before the last one says that one of the two is wrong, not that nothing has changed.
+                        near && quality == last_quality && t >= last_t && t.saturating_sub(last_t) < *gap_us
                     });
                     if !still || !thins {
                         *kept = Some((t, value, quality));

@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::track::{Known, Track};
 use super::{ChannelId, Entry, Plan};
 use crate::limits::{
-    DERIVE_CUT_SAMPLES, DERIVE_HELD_BYTES_MAX, DERIVE_SAMPLES_MAX, DERIVE_UNASKED_SAMPLES_MAX, EXPRESSION_INPUTS_MAX,
+    DERIVE_ASTRAY_MAX, DERIVE_CUT_SAMPLES, DERIVE_HELD_BYTES_MAX, DERIVE_SAMPLES_MAX, DERIVE_UNASKED_SAMPLES_MAX,
+    EXPRESSION_INPUTS_MAX,
 };
 use crate::preprocess::{Context, From, Outlet, Reason, StepCounts, StepName};
 use crate::sample::{ChannelMeta, Column, Flags, Origin, Quality, Scaling, Times, ValueKind, Values};
@@ -48,6 +49,8 @@ struct State {
     waiting_bytes: usize,
     /// The last time that was looked at.
     last_t: Option<i64>,
+    /// Times in a row that were not after it.
+    astray: u32,
 }
 
 /// Times of one column of `at`, from `next` on still to be computed.
@@ -67,6 +70,7 @@ impl Device {
             waiting_samples: 0,
             waiting_bytes: 0,
             last_t: None,
+            astray: 0,
         };
         let states: Vec<State> = plan.entries.iter().map(state).collect();
         let channels = if states.iter().any(|state| state.applies) { plan.channels.len() } else { 0 };
@@ -134,6 +138,22 @@ impl Device {
         self.compute(now.map_or(Force::All, Force::Due), outlet);
     }
 
+    /// Under new rules: nothing is computed under a name that the device has sent already.
+    pub(in crate::preprocess) fn keep_names_apart<'m>(
+        &mut self,
+        sent: impl Iterator<Item = &'m ChannelMeta>,
+        counts: &StepCounts,
+    ) {
+        let plan = self.plan.clone();
+        for meta in sent.filter(|meta| !meta.derived) {
+            if let Some(&maker) = plan.makers.get(&*meta.name)
+                && self.states[maker].applies
+            {
+                self.take_name(maker, counts);
+            }
+        }
+    }
+
     fn take_name(&mut self, maker: usize, counts: &StepCounts) {
         let state = &mut self.states[maker];
         if !std::mem::replace(&mut state.taken, true) {
@@ -149,7 +169,9 @@ impl Device {
     /// Takes a column in as input, and as times to be computed at.
     fn feed(&mut self, id: ChannelId, column: &Column, frame: &dyn Fn() -> From, counts: &StepCounts) {
         if !self.plan.readers[id].is_empty() {
-            for (index, quality) in column.flags.iter(column.len()).enumerate() {
+            let plausible = |quality: Quality| quality.0 & Quality::IMPLAUSIBLE_TIME.0 == 0;
+            let each = column.flags.iter(column.len()).enumerate();
+            for (index, quality) in each.filter(|(_, quality)| plausible(*quality)) {
                 self.tracks[id].push(Known { t: column.times.at(index), value: column.physical(index), quality });
             }
         }
@@ -158,11 +180,13 @@ impl Device {
             if state.taken {
                 let tell = || format!("the device sends `{}` itself", entry.rule);
                 counts.add(StepName::Derive, &entry.rule, Reason::NameTaken, column.len() as u64, tell);
-            } else if state.applies && !column.is_empty() {
+            } else if state.applies
+                && let Some(times) = plausible_times(column)
+            {
                 state.rate(entry, column.channel.rate_mhz);
-                state.waiting_samples += column.len();
-                state.waiting_bytes += waiting_bytes(&column.times);
-                state.waiting.push_back(Waiting { times: column.times.clone(), next: 0, from: frame() });
+                state.waiting_samples += times.len();
+                state.waiting_bytes += waiting_bytes(&times);
+                state.waiting.push_back(Waiting { times, next: 0, from: frame() });
             }
         }
     }
@@ -206,11 +230,15 @@ impl Device {
                 break;
             }
             waiting.next += 1;
-            if state.last_t.is_some_and(|last| t <= last) {
-                notes.note(Reason::Late, t, 0, state.last_t.unwrap_or(t));
-                continue;
+            if let Some(last) = state.last_t.filter(|last| t <= *last) {
+                state.astray += 1;
+                if state.astray <= DERIVE_ASTRAY_MAX {
+                    notes.note(Reason::Late, t, 0, last);
+                    continue;
+                }
+                // So many in a row: it was the newest time that was a mistake.
             }
-            state.last_t = Some(t);
+            (state.last_t, state.astray) = (Some(t), 0);
             let Some((value, quality)) = value_at(entry, &self.tracks, t, &mut notes) else { continue };
             if !complete {
                 let crowded = matches!(force, Force::Crowd);
@@ -307,6 +335,18 @@ fn meta(entry: &Entry, rate_mhz: u32) -> Arc<ChannelMeta> {
         rate_mhz,
         derived: true,
     })
+}
+
+/// The times of a column, but for those that validate calls impossible; `None` if there is none.
+fn plausible_times(column: &Column) -> Option<Times> {
+    let times = if column.flags.union().0 & Quality::IMPLAUSIBLE_TIME.0 == 0 {
+        column.times.clone()
+    } else {
+        let each = column.times.iter().zip(column.flags.iter(column.len()));
+        let plausible = each.filter(|(_, quality)| quality.0 & Quality::IMPLAUSIBLE_TIME.0 == 0);
+        Times::Explicit(plausible.map(|(t, _)| t).collect())
+    };
+    (!times.is_empty()).then_some(times)
 }
 
 fn waiting_bytes(times: &Times) -> usize {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::limits::DERIVE_ASTRAY_MAX;
 use crate::sample::Quality;
 
 /// A value and when it was measured.
@@ -18,6 +19,8 @@ pub(super) struct Track {
     samples: VecDeque<Known>,
     /// Up to here nothing more will come, if the channel keeps its order.
     complete_until: Option<i64>,
+    /// Samples in a row that were older than that.
+    astray: u32,
 }
 
 impl Track {
@@ -30,6 +33,13 @@ impl Track {
         let repeated = after.checked_sub(1).is_some_and(|before| self.samples[before].t == known.t);
         if !repeated {
             self.samples.insert(after, known);
+        }
+        let older = self.complete_until.is_some_and(|until| known.t < until);
+        self.astray = if older { self.astray + 1 } else { 0 };
+        if self.astray > DERIVE_ASTRAY_MAX {
+            // So many in a row: it was the newest time that was a mistake, and what lies there with it.
+            self.samples.retain(|held| held.t <= known.t);
+            (self.complete_until, self.astray) = (Some(known.t), 0);
         }
         self.complete(known.t);
     }
