@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use super::notes::{Notes, names};
 use super::track::{Known, Track};
 use super::{ChannelId, Entry, Plan};
 use crate::limits::{
@@ -356,12 +357,6 @@ fn waiting_bytes(times: &Times) -> usize {
     }
 }
 
-fn names(plan: &Plan) -> Vec<&str> {
-    let mut names = vec![""; plan.channels.len()];
-    plan.channels.iter().for_each(|(name, &id)| names[id] = name);
-    names
-}
-
 /// The value at `t` and its flags, unless an input is missing or too old.
 fn value_at(entry: &Entry, tracks: &[Track], t: i64, notes: &mut Notes) -> Option<(f64, Quality)> {
     let mut inputs = [0.0; EXPRESSION_INPUTS_MAX];
@@ -391,41 +386,4 @@ fn value_at(entry: &Entry, tracks: &[Track], t: i64, notes: &mut Notes) -> Optio
         quality = quality.with(Quality::NOT_FINITE);
     }
     Some((value, quality))
-}
-
-/// What is counted of one column, with the last case of each reason.
-#[derive(Default)]
-struct Notes(Vec<Note>);
-
-struct Note {
-    reason: Reason,
-    samples: u64,
-    t: i64,
-    input: ChannelId,
-    us: i64,
-}
-
-impl Notes {
-    fn note(&mut self, reason: Reason, t: i64, input: ChannelId, us: i64) {
-        match self.0.iter_mut().find(|note| note.reason == reason) {
-            Some(note) => (note.samples, note.t, note.input, note.us) = (note.samples + 1, t, input, us),
-            None => self.0.push(Note { reason, samples: 1, t, input, us }),
-        }
-    }
-
-    fn count(self, entry: &Entry, plan: &Plan, counts: &StepCounts) {
-        for Note { reason, samples, t, input, us } in self.0 {
-            let tell = || {
-                let input = names(plan)[input];
-                match reason {
-                    Reason::MissingInput => format!("at {t} µs: no `{input}` so early"),
-                    Reason::StaleInput => format!("at {t} µs: the last `{input}` is {us} µs old"),
-                    Reason::DoubtfulInput => format!("at {t} µs: `{input}` has a flag"),
-                    Reason::Late => format!("at {t} µs: after {us} µs was computed"),
-                    _ => format!("at {t} µs"),
-                }
-            };
-            counts.add(StepName::Derive, &entry.rule, reason, samples, tell);
-        }
-    }
 }

@@ -18,6 +18,7 @@
 mod device;
 mod expression;
 mod functions;
+mod notes;
 mod track;
 
 use std::collections::HashMap;
