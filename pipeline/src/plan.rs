@@ -130,8 +130,8 @@ impl Pipeline {
     }
 
     /// The same, but after `deadline` all tasks are aborted, and what was accepted and not delivered is handed
-    /// back. A CPU operation cannot be aborted: it is waited for up to a second more; see
-    /// [`Ended::still_running`].
+    /// back. What computes without a pause, in a task or on a pool, cannot be aborted: it is waited for up to a
+    /// second more; see [`Ended::still_running`].
     pub async fn join_within(self, deadline: Duration) -> Ended {
         self.join_by(Some(deadline)).await
     }
@@ -150,7 +150,9 @@ impl Pipeline {
         if !in_time {
             self.inner.control.stop();
             self.tasks.iter().for_each(|(_, task)| task.abort());
-            wait(&mut self.tasks, &mut died).await;
+            // What computes without a pause cannot be aborted, wherever it runs.
+            let _ = tokio::time::timeout(SETTLE_WITHIN, wait(&mut self.tasks, &mut died)).await;
+            still_running += self.tasks.len();
             for crew in &self.crews {
                 still_running += crew.settle(SETTLE_WITHIN).await;
             }
@@ -204,7 +206,7 @@ pub struct Ended {
     pub in_time: bool,
     /// What was accepted and not delivered.
     pub leftovers: Leftovers,
-    /// CPU operations that still ran when it was given up; their items are with their threads.
+    /// CPU operations and tasks that still ran when it was given up; their items are with them.
     pub still_running: usize,
     /// The statistics at the end.
     pub snapshot: Snapshot,

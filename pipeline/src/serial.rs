@@ -13,10 +13,12 @@ use tokio::time::Instant;
 use crate::meter::Doing;
 use crate::operation::Stage;
 use crate::queue::{RoomWait, Sender, Shared};
-use crate::stage::add;
+use crate::stage::{StageMeter, add};
 use crate::sync::Arc;
 use crate::worker::Seat;
 
+/// How long a stage that panicked when its deadline came is not woken for it again.
+const MUTED_FOR: Duration = Duration::from_secs(1);
 /// Items that waited already when a deadline passed and may still join what it ends: without them a
 /// stage that lags would end each gathering after one item, and lag the more.
 const JOINING_MAX: u32 = 256;
@@ -105,9 +107,18 @@ pub(crate) async fn run<S: Stage>(stage: S, mut seat: Seat<S::In>, output: Sende
     let mut made = Made::new(&output);
     let mut out = Vec::new();
     let mut joining = 0;
+    let mut muted: Option<Instant> = None;
     seat.enter(Doing::Busy);
     loop {
-        let deadline = guard.stage.deadline().map(Instant::from_std);
+        let stage = &guard.stage;
+        let deadline = match catch_unwind(AssertUnwindSafe(|| stage.deadline())) {
+            // One that panicked when it was woken is woken again after a while: it would be due at once, for ever.
+            Ok(deadline) => deadline.map(Instant::from_std).map(|at| muted.map_or(at, |muted| at.max(muted))),
+            Err(_) => {
+                panicked(&seat.stage);
+                None
+            }
+        };
         let call = if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             // A deadline that has passed goes before all but a few: a flood of input must not hold back
             // what is old.
@@ -119,7 +130,7 @@ pub(crate) async fn run<S: Stage>(stage: S, mut seat: Seat<S::In>, output: Sende
             next(&mut seat, deadline).await
         };
         guard.finished = matches!(call, Call::Finish);
-        let is_item = matches!(call, Call::Item(_));
+        let (is_item, is_deadline) = (matches!(call, Call::Item(_)), matches!(call, Call::Deadline));
         if is_item {
             seat.meter().took();
         }
@@ -134,10 +145,10 @@ pub(crate) async fn run<S: Stage>(stage: S, mut seat: Seat<S::In>, output: Sende
             seat.meter().record(1, spent);
         }
         if outcome.is_err() {
-            let stage = &seat.stage;
-            [&stage.failed, &stage.panicked, &stage.skipped].into_iter().for_each(add);
-            let name = &stage.name;
-            tracing::error!(stage = name, "a stage panicked on one item and goes on: please report this");
+            panicked(&seat.stage);
+        }
+        if is_deadline {
+            muted = outcome.is_err().then(|| Instant::now() + MUTED_FOR);
         }
         made.items.extend(out.drain(..));
         if !made.give(&output, &mut seat).await {
@@ -149,6 +160,12 @@ pub(crate) async fn run<S: Stage>(stage: S, mut seat: Seat<S::In>, output: Sende
         }
         consume_budget().await;
     }
+}
+
+/// A stage panicked: a failure of what it was called for, and never an end of stream.
+fn panicked(stage: &StageMeter) {
+    [&stage.failed, &stage.panicked, &stage.skipped].into_iter().for_each(add);
+    tracing::error!(stage = stage.name, "a stage panicked on one item and goes on: please report this");
 }
 
 /// A bound in bytes, and how an item is weighed.
@@ -257,7 +274,8 @@ pub(crate) async fn aggregate<T: Send + 'static>(rule: Aggregate<T>, mut seat: S
     let mut gathered = Gathered { items: Vec::new(), first: 0, bytes: 0, since: None, home: seat.taker.shared.clone() };
     seat.enter(Doing::Busy);
     loop {
-        let deadline = rule.age.and_then(|age| Some(gathered.since? + age));
+        // An age beyond the end of time is none.
+        let deadline = rule.age.and_then(|age| gathered.since?.checked_add(age));
         // A flood of input must not hold back what is old.
         let call = if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             Call::Deadline

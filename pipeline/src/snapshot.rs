@@ -123,7 +123,7 @@ impl StageSnapshot {
     /// What happened since `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let blocked_ns = self.blocked_ns.saturating_sub(earlier.blocked_ns);
+        let [busy_ns, starved_ns, room_ns, hol_wait_ns, pool_wait_ns] = between(self.states(), earlier.states());
         Self {
             taken: self.taken.saturating_sub(earlier.taken),
             given: self.given.saturating_sub(earlier.given),
@@ -132,16 +132,21 @@ impl StageSnapshot {
             quarantined: self.quarantined.saturating_sub(earlier.quarantined),
             retried: self.retried.saturating_sub(earlier.retried),
             panicked: self.panicked.saturating_sub(earlier.panicked),
-            busy_ns: self.busy_ns.saturating_sub(earlier.busy_ns),
-            starved_ns: self.starved_ns.saturating_sub(earlier.starved_ns),
-            blocked_ns,
-            // The earlier look may have been some ns ahead of what the worker booked then: a part stays a part.
-            hol_wait_ns: self.hol_wait_ns.saturating_sub(earlier.hol_wait_ns).min(blocked_ns),
-            pool_wait_ns: self.pool_wait_ns.saturating_sub(earlier.pool_wait_ns),
+            busy_ns,
+            starved_ns,
+            blocked_ns: room_ns + hol_wait_ns,
+            hol_wait_ns,
+            pool_wait_ns,
             wall_ns: self.wall_ns.saturating_sub(earlier.wall_ns),
             latency: self.latency.since(&earlier.latency),
             ..self.clone()
         }
+    }
+
+    /// The times of its states, each instant in one of them.
+    const fn states(&self) -> [u64; 5] {
+        let room_ns = self.blocked_ns.saturating_sub(self.hol_wait_ns);
+        [self.busy_ns, self.starved_ns, room_ns, self.hol_wait_ns, self.pool_wait_ns]
     }
 
     fn share(&self, nanos: u64) -> f64 {
@@ -184,6 +189,26 @@ impl StageSnapshot {
     pub fn failure_rate(&self) -> f64 {
         if self.recent == 0 { 0.0 } else { self.recent_failed as f64 / self.recent as f64 }
     }
+}
+
+/// What was spent in each state between two looks. A look counts the present state up to its own moment; a worker that
+/// had read the clock before, and booked the change after it, takes a little of that back. What a state lost so, another
+/// one got: it is taken from the longest, and the sum stays the time that passed.
+fn between(now: [u64; 5], then: [u64; 5]) -> [u64; 5] {
+    let mut spent = [0; 5];
+    let mut lost = 0;
+    for ((spent, now), then) in spent.iter_mut().zip(now).zip(then) {
+        *spent = now.saturating_sub(then);
+        lost += then.saturating_sub(now);
+    }
+    while lost > 0
+        && let Some(longest) = spent.iter_mut().max().filter(|longest| **longest > 0)
+    {
+        let taken = lost.min(*longest);
+        *longest -= taken;
+        lost -= taken;
+    }
+    spent
 }
 
 /// A source that is pulled.
@@ -266,4 +291,17 @@ pub struct OutletSnapshot {
     pub name: String,
     /// The queue that it takes from.
     pub queue: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_look_counted_too_early_is_not_counted_twice() {
+        // The earlier look saw a busy worker 30 longer than it then booked.
+        assert_eq!(between([100, 200, 0, 0, 0], [130, 50, 0, 0, 0]), [0, 120, 0, 0, 0]);
+        assert_eq!(between([10, 20, 3, 4, 5], [10, 10, 3, 0, 0]), [0, 10, 0, 4, 5]);
+        assert_eq!(between([0; 5], [7, 0, 0, 0, 0]), [0; 5], "a clock that stands still");
+    }
 }

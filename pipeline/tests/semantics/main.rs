@@ -11,6 +11,7 @@ mod bottlenecks;
 mod building;
 mod cpu;
 mod draining;
+mod edges;
 mod failing;
 mod flow;
 mod looking_on;
