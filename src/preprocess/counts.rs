@@ -1,7 +1,7 @@
 //! What the steps did and why, for whoever looks on.
 //!
 //! One count for each rule of the configuration and reason, with the last case in words. Bounded: rules are
-//! few (`limits::RULES_PER_STEP_MAX`), reasons are an enum. Deliberately absent: counts per channel.
+//! few (`limits::RULES_PER_STEP_MAX`), reasons are an enum, and lines of rules that no longer exist go with them. Deliberately absent: counts per channel.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,6 +42,11 @@ impl StepCounts {
         let (count, last) = counts.entry((step, rule.clone(), reason)).or_default();
         *count += samples;
         *last = tell();
+    }
+
+    /// Forgets the rules that are not among `present`: a configuration that is exchanged often would grow it.
+    pub(super) fn keep_rules(&self, present: &std::collections::HashSet<(StepName, Rule)>) {
+        self.lock().retain(|(step, rule, _), _| present.contains(&(*step, rule.clone())));
     }
 
     /// All counts, by step, rule and reason.

@@ -130,3 +130,17 @@ fn another_unit_is_announced_from_its_first_sample_on_and_no_row_is_written_over
     assert_eq!(announced(&[own, bar]), [row(0, "u"), row(60_000_007, "bar")]);
     assert_eq!(announced(&[kpa, kpa]), [row(7, "kPa")]);
 }
+
+#[test]
+fn what_rules_did_that_are_gone_is_forgotten_with_them() {
+    let rule = |pattern: &str| format!("[[validate]]\nchannel = '{pattern}'\nmax = 0.5");
+    let mut bench = Bench::new(&rule("a*"));
+    for pattern in ["a?", "*"] {
+        bench.frame(0, vec![column("ab", &[(0, 1.0)])]);
+        bench.swap.put(&config(&rule(pattern))).unwrap();
+        bench.frame(1, vec![column("ab", &[(10, 1.0)])]);
+    }
+    let rules: Vec<String> = bench.counts.snapshot().into_iter().map(|deed| deed.rule).collect();
+    assert_eq!(rules, ["*"]);
+    bench.end();
+}

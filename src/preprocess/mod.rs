@@ -32,6 +32,7 @@ mod stage;
 mod units;
 mod validate;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,19 @@ pub struct Config {
 }
 
 impl Config {
+    /// The rules as the counts call them: what has none is called nothing, and thinning begins by priority.
+    fn rules(&self) -> HashSet<(StepName, Rule)> {
+        let priorities = ["low", "normal", "high"].map(|priority| (StepName::Decimate, priority));
+        let unnamed = StepName::ALL.map(|step| (step, ""));
+        let calibrate = self.calibrate.iter().map(|entry| (StepName::Calibrate, &*entry.channel));
+        let validate = self.validate.iter().map(|entry| (StepName::Validate, &*entry.channel));
+        let derive = self.derive.iter().map(|entry| (StepName::Derive, &*entry.name));
+        let anomaly = self.anomaly.iter().map(|entry| (StepName::Anomaly, &*entry.channel));
+        let decimate = self.decimate.iter().map(|entry| (StepName::Decimate, &*entry.channel));
+        let listed = calibrate.chain(validate).chain(derive).chain(anomaly).chain(decimate);
+        listed.chain(unnamed).chain(priorities).map(|(step, rule)| (step, rule.into())).collect()
+    }
+
     /// What is wrong, as (key, what would be right).
     #[must_use]
     pub fn faults(&self) -> Vec<(String, String)> {
@@ -141,11 +155,14 @@ pub(crate) struct Rules {
     derive: derive::Rules,
     anomaly: anomaly::Rules,
     decimate: decimate::Rules,
+    /// What they are called in the counts.
+    names: HashSet<(StepName, Rule)>,
 }
 
 impl Rules {
     fn new(config: &Config) -> Self {
         Self {
+            names: config.rules(),
             dedup: dedup::Rules::new(&config.dedup),
             calibrate: calibrate::Rules::new(&config.calibrate),
             validate: validate::Rules::new(&config.validate),

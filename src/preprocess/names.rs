@@ -21,6 +21,10 @@ pub enum StepName {
 }
 
 impl StepName {
+    /// All of them.
+    pub(super) const ALL: [Self; 6] =
+        [Self::Dedup, Self::Calibrate, Self::Validate, Self::Derive, Self::Anomaly, Self::Decimate];
+
     /// As the API and the metrics say it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -131,6 +131,7 @@ impl Preprocess {
                 let sent = device.lanes.iter().map(|lane| &*lane.given);
                 device.derive.keep_names_apart(sent, &self.setup.counts);
             }
+            self.setup.counts.keep_rules(&rules.names);
             self.rules = rules;
         }
     }
