@@ -157,16 +157,21 @@ pub const DISK_BYTES_MIN: u64 = 4 * MIB as u64;
 const _: () = assert!(QUARANTINE_APPEND_BYTES_MAX as u64 * 4 <= DISK_BYTES_MIN);
 const _: () = assert!(FLUSH_BYTES_MAX as u64 * 2 <= DISK_BYTES_MIN);
 
-/// Writes in flight to the store: live and backlog together.
-pub const WRITES_IN_FLIGHT_MAX: usize = 16;
-/// Of these, what the backlog may take while live data waits.
-pub const BACKLOG_WRITES_MAX: usize = 4;
-/// Of these, what the backlog may take alone: live data that comes finds room at once.
-pub const BACKLOG_WRITES_ALONE_MAX: usize = 12;
-const _: () = assert!(BACKLOG_WRITES_MAX < BACKLOG_WRITES_ALONE_MAX);
-const _: () = assert!(BACKLOG_WRITES_ALONE_MAX < WRITES_IN_FLIGHT_MAX);
-// Fewer than the 1,024 orphans at which the driver gives a connection up.
-const _: () = assert!(WRITES_IN_FLIGHT_MAX < 1_024);
+/// Writes in flight to the store, live and backlog together, unless `deliver.writes_in_flight` says otherwise: the
+/// `wide` tier's 20 flushes/s × 0.3 s of round trip = 6, and as many again for the backlog.
+pub const WRITES_IN_FLIGHT: u16 = 16;
+/// Fewest that may be set: one for live data, one for the backlog.
+pub const WRITES_IN_FLIGHT_MIN: u16 = 2;
+/// Most that may be set: half of the 1,024 orphans at which the driver gives a connection up.
+pub const WRITES_IN_FLIGHT_MAX: u16 = 512;
+/// Of these, what the backlog has while live data waits, in percent, unless `deliver.backlog_share` says otherwise:
+/// 4 of 16.
+pub const BACKLOG_SHARE_PERCENT: u8 = 25;
+/// Of these, what the backlog may take alone, in percent: 12 of 16, so that live data that comes finds room at once.
+/// The most that its share may be set to.
+pub const BACKLOG_ALONE_PERCENT: u8 = 75;
+const _: () = assert!(BACKLOG_SHARE_PERCENT <= BACKLOG_ALONE_PERCENT && BACKLOG_ALONE_PERCENT < 100);
+const _: () = assert!(WRITES_IN_FLIGHT_MIN >= 2 && WRITES_IN_FLIGHT_MAX < 1_024);
 
 /// Channels that the live board follows; more are counted, not shown.
 pub const LIVE_CHANNELS_MAX: usize = 2_048;

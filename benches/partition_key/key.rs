@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use pitwire::limits::{CASSANDRA_PAGE_ROWS, WRITES_IN_FLIGHT_MAX};
+use pitwire::limits::{CASSANDRA_PAGE_ROWS, WRITES_IN_FLIGHT};
 use pitwire::row::ChunkRow;
 use scylla::client::session::Session;
 use scylla::response::PagingState;
@@ -73,7 +73,7 @@ impl Key {
 
     fn in_flight(self) -> usize {
         match self {
-            Self::Device => WRITES_IN_FLIGHT_MAX,
+            Self::Device => WRITES_IN_FLIGHT.into(),
             Self::Channel => STATEMENTS_IN_FLIGHT,
         }
     }

@@ -1,7 +1,7 @@
 //! How the agent is looked at: snapshots of its parts, put together for the monitor.
 
 use super::*;
-use crate::deliver::{DeliverSnapshot, LinkState};
+use crate::deliver::{DeliverSnapshot, Drain, LinkState};
 use crate::monitor::ProcessStatus;
 use crate::monitor::status::{
     AgentState, ConfigStatus, DeliverMode, DeliverStatus, DrainStatus, Latency, SourceStatus, SpillState, SpillStatus,
@@ -113,6 +113,7 @@ impl Looker {
                 detail: deliver.detail.clone(),
                 rows_written: deliver.rows_written,
                 samples_written: deliver.samples_written,
+                bytes_written: deliver.bytes_written,
                 in_flight: deliver.writes_in_flight as u64,
                 latency_ms: Latency { p50: deliver.latency_ms(0.5), p99: deliver.latency_ms(0.99) },
             },
@@ -139,10 +140,10 @@ impl Looker {
 
     /// How far a drain has come. The total grows with what is spilled meanwhile.
     fn drain(backlog: u64, deliver: &DeliverSnapshot, now: Instant) -> Option<DrainStatus> {
-        let (since, done) = deliver.drain?;
+        let Drain { since, done, shrinks_per_s, left } = deliver.drain?;
         let progress = Progress::at("backlog", done, Some(done + backlog), now.duration_since(since));
-        let left_s = progress.left.map(|left| left.as_secs_f64());
-        Some(DrainStatus { done, total: done + backlog, rate_per_s: progress.rate_per_s, left_s })
+        let left_s = left.map(|left| left.as_secs_f64());
+        Some(DrainStatus { done, total: done + backlog, rate_per_s: progress.rate_per_s, shrinks_per_s, left_s })
     }
 
     fn spill_status(&self, deliver: &DeliverSnapshot, now: Instant) -> SpillStatus {
@@ -163,6 +164,7 @@ impl Looker {
                 .unwrap_or_default(),
             backlog_samples: spill.backlog_weight,
             backlog_records: spill.backlog_records,
+            spilled_samples: deliver.samples_spilled,
             disk_bytes: spill.disk_bytes,
             disk_max_bytes: spill.disk_max_bytes,
             written_bytes: spill.written_bytes,

@@ -44,6 +44,11 @@ fn every_fault_is_named_with_its_line() {
     check("car = \"44\"", "car = \"4 4\"", &[(Some(2), "car")]);
     check("flush_after", "flush_aftr", &[(Some(8), "unknown field `flush_aftr`")]);
     check("\"200ms\"", "\"600ms\"", &[(Some(8), "at most half of durable_within")]);
+    check(
+        "flush_after = \"200ms\"",
+        "writes_in_flight = 1\nbacklog_share = 100",
+        &[(Some(8), "from 2 to 512"), (Some(9), "from 1 to 75 percent")],
+    );
     check("name = \"car\"", "name = \"ecu\"", &[(Some(16), "taken by another source")]);
     check("mqtt://127.0.0.1:1883", "http://x", &[(Some(17), "is not mqtt://host:port")]);
     check("path = \"/dev/ttyACM0\"", "path = \"/dev/ttyACM0\"\nformat = \"json\"", &[(Some(14), "json")]);

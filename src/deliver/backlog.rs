@@ -12,7 +12,7 @@ use super::run::Deliver;
 use super::tasks::{self, BacklogRecord, Done, Miss, Within};
 use super::uplink::{REQUEST_WITHIN, jitter};
 use crate::ledger::Fate;
-use crate::limits::{BACKLOG_BYTES_MAX, BACKLOG_WRITES_ALONE_MAX, BACKLOG_WRITES_MAX, FETCH_BYTES_MAX};
+use crate::limits::{BACKLOG_BYTES_MAX, FETCH_BYTES_MAX};
 use crate::row::{Rows, RowsError};
 use crate::spill::{Position, Record};
 
@@ -102,9 +102,9 @@ impl Deliver {
             return;
         }
         self.backlog.fetching = true;
-        let spill = self.parts.spill.clone();
+        let (spill, records_max) = (self.parts.spill.clone(), self.window.backlog_alone * 2);
         self.tasks.spawn(async move {
-            let batch = spill.next_batch(BACKLOG_WRITES_ALONE_MAX * 2, FETCH_BYTES_MAX as u64);
+            let batch = spill.next_batch(records_max, FETCH_BYTES_MAX as u64);
             // A segment that cannot be read now would be waited for.
             let batch = tokio::time::timeout(FETCH_WITHIN, batch).await;
             Done::Fetched(batch.ok().flatten().unwrap_or_default())
@@ -117,10 +117,7 @@ impl Deliver {
         match self.link.window() {
             window @ (0 | 1) => writes + self.live_writes < window,
             _ if writes == 0 => true,
-            _ => {
-                self.backlog.bytes < BACKLOG_BYTES_MAX
-                    && writes < if alone { BACKLOG_WRITES_ALONE_MAX } else { BACKLOG_WRITES_MAX }
-            }
+            _ => self.backlog.bytes < BACKLOG_BYTES_MAX && self.window.takes_backlog(writes, alone),
         }
     }
 
@@ -159,11 +156,11 @@ impl Deliver {
             Ok(poison) => match self.suspicion.wrote(record.rows.len(), &poison) {
                 Some(hold) => Some(hold),
                 None => {
-                    self.record_stored(record, poison, took);
+                    self.record_stored(record, poison, took, now);
                     return;
                 }
             },
-            Err(Miss::Store(error)) => Some(error),
+            Err(Miss::Store(error) | Miss::Unanswered(error)) => Some(error),
             Err(Miss::Late) => None,
         };
         if let Some(error) = failed {
@@ -177,15 +174,15 @@ impl Deliver {
         self.give_back();
     }
 
-    fn record_stored(&mut self, record: BacklogRecord, poison: Vec<Poison>, took: Duration) {
-        self.link.wrote();
+    fn record_stored(&mut self, record: BacklogRecord, poison: Vec<Poison>, took: Duration, now: Instant) {
+        self.link.wrote(took, now);
         self.backlog.attempt = 0;
         let BacklogRecord { position, samples, rows } = record;
         let stored = rows.samples() - samples_of(&poison);
         let mut stats = self.parts.stats.lock();
-        stats.wrote(rows.len() - poison.len(), stored, took);
-        if let Some((_, done)) = &mut stats.drain {
-            *done += rows.samples();
+        stats.wrote(rows.len() - poison.len(), stored, rows.bytes(), took);
+        if let Some(drain) = &mut stats.drain {
+            drain.done += rows.samples();
         }
         drop(stats);
         if poison.is_empty() {

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::decide::{Decision, decide};
-use crate::limits::WRITES_IN_FLIGHT_MAX;
 use crate::store::{Store, StoreError};
 
 /// Distance of two lines in the log about the link, whatever it does: an outage may last, or flap, for hours.
@@ -48,12 +47,16 @@ pub(super) struct Link {
     probe_at: Instant,
     /// Whether a write has succeeded since it came up.
     proven: bool,
+    /// Writes that may be in flight.
+    writes_max: usize,
+    /// When a write was answered last, and how long the last ones took, smoothed.
+    answered: Option<(Instant, Duration)>,
     /// What the log was told last, and when.
     said: Option<(LinkState, Instant)>,
 }
 
 impl Link {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, writes_max: usize) -> Self {
         Self {
             store: None,
             state: LinkState::Connecting,
@@ -62,6 +65,8 @@ impl Link {
             attempt: 0,
             probe_at: now,
             proven: false,
+            writes_max,
+            answered: None,
             said: None,
         }
     }
@@ -87,7 +92,7 @@ impl Link {
     /// How many writes may be in flight.
     pub(super) fn window(&self) -> usize {
         match (self.state, self.proven) {
-            (LinkState::Up, true) => WRITES_IN_FLIGHT_MAX,
+            (LinkState::Up, true) => self.writes_max,
             (LinkState::Up, false) => 1,
             _ => 0,
         }
@@ -109,12 +114,24 @@ impl Link {
         self.enter(LinkState::Up, now);
     }
 
-    /// Something was written. If the link has stalled meanwhile, the next probe finds out.
-    pub(super) fn wrote(&mut self) {
+    /// Something was written, which took so long. If the link has stalled meanwhile, the next probe finds out.
+    pub(super) fn wrote(&mut self, took: Duration, now: Instant) {
+        let smooth = self.answered.map_or(took, |(_, before)| (before * 7 + took) / 8);
+        self.answered = Some((now, smooth));
         if self.state == LinkState::Up {
             (self.proven, self.attempt) = (true, 0);
             self.detail.clear();
         }
+    }
+
+    /// How long a write takes as a rule.
+    pub(super) fn write_takes(&self) -> Duration {
+        self.answered.map_or(Duration::ZERO, |(_, took)| took)
+    }
+
+    /// Whether a write that began at `began` is known to have met a store that answers others.
+    pub(super) fn answered_since(&self, began: Instant) -> bool {
+        self.answered.is_some_and(|(at, _)| at > began)
     }
 
     /// A write failed with `error`. Writes begin only while it is up, so one that fails later belongs to a
@@ -169,14 +186,16 @@ impl Link {
 mod tests {
     use super::*;
 
+    const WRITES: usize = 16;
+
     fn broken() -> StoreError {
         StoreError::Unavailable { what: "write".into(), reason: "broken".into() }
     }
 
     fn stalled_at(now: Instant) -> Link {
-        let mut link = Link::new(now);
+        let mut link = Link::new(now, WRITES);
         link.connected(crate::deliver::tests::Scripted::new(crate::deliver::tests::Script::Refuses), now);
-        link.wrote();
+        link.wrote(Duration::ZERO, now);
         link.write_failed(&broken(), now, 1.0);
         link
     }
@@ -197,8 +216,8 @@ mod tests {
         }
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 2000, 2000]);
         link.probed(now);
-        link.wrote();
-        assert_eq!(link.window(), WRITES_IN_FLIGHT_MAX);
+        link.wrote(Duration::ZERO, now);
+        assert_eq!(link.window(), WRITES);
         link.write_failed(&broken(), now, 1.0);
         assert_eq!(link.probe_at().unwrap().duration_since(now).as_millis(), 50, "from the start again");
     }
@@ -210,7 +229,7 @@ mod tests {
         let at = link.probe_at();
         (0..15).for_each(|_| link.write_failed(&broken(), now, 1.0));
         assert_eq!(link.probe_at(), at);
-        link.wrote();
+        link.wrote(Duration::ZERO, now);
         assert_eq!(link.state(), LinkState::Stalled, "one late success does not end it");
     }
 
@@ -223,7 +242,7 @@ mod tests {
             now += Duration::from_millis(100);
             if turn % 2 == 0 {
                 link.probed(now);
-                link.wrote();
+                link.wrote(Duration::ZERO, now);
             } else {
                 link.write_failed(&broken(), now, 0.0);
             }

@@ -8,7 +8,7 @@ use super::run::Deliver;
 use super::tasks::{self, Done, Miss, Pending, Within};
 use super::uplink::{REQUEST_WITHIN, jitter};
 use crate::ledger::Fate;
-use crate::limits::{BACKLOG_WRITES_MAX, LIVE_BYTES_MAX};
+use crate::limits::LIVE_BYTES_MAX;
 
 impl Deliver {
     /// Starts writes as far as the window goes, oldest first.
@@ -17,8 +17,11 @@ impl Deliver {
             && self.has_room_for_live(now)
         {
             let nowhere_else = self.spill_is_out(now);
-            // What is late belongs to the spill, unless that is out: then the store is all there is.
-            let Some(index) = self.pending.iter().position(|first| first.due > now || nowhere_else) else { return };
+            // What is late, or would be before the store can answer, belongs to the spill, unless that is out: then
+            // the store is all there is. What has just come is tried in any case: the store may have become faster.
+            let answered_at = now + self.link.write_takes().mul_f64(1.5).min(self.parts.config.durable_within / 2);
+            let in_time = |pending: &Pending| pending.due > answered_at || nowhere_else;
+            let Some(index) = self.pending.iter().position(in_time) else { return };
             let Some(pending) = self.pending.remove(index) else { return };
             let within = if nowhere_else { Within::Each(REQUEST_WITHIN) } else { Within::until(pending.due) };
             self.live_writes += 1;
@@ -32,14 +35,10 @@ impl Deliver {
     }
 
     fn has_room_for_live(&self, now: Instant) -> bool {
-        let kept_for_backlog = if self.backlog_may_go(now) { BACKLOG_WRITES_MAX } else { 0 };
-        let window = self.link.window();
-        match window {
-            0 | 1 => self.live_writes + self.backlog.writes < window,
-            _ => {
-                self.live_writes + self.backlog.writes.max(kept_for_backlog) < window
-                    && self.live_bytes < LIVE_BYTES_MAX
-            }
+        let (live, backlog) = (self.live_writes, self.backlog.writes);
+        match self.link.window() {
+            window @ (0 | 1) => live + backlog < window,
+            _ => self.window.takes_live(live, backlog, self.backlog_may_go(now)) && self.live_bytes < LIVE_BYTES_MAX,
         }
     }
 
@@ -60,15 +59,19 @@ impl Deliver {
                     self.enqueue(pending);
                 }
                 None => {
-                    self.link.wrote();
+                    self.link.wrote(took, now);
                     let samples = rows.samples() - super::poison::samples_of(&poison);
-                    self.parts.stats.lock().wrote(rows.len() - poison.len(), samples, took);
+                    self.parts.stats.lock().wrote(rows.len() - poison.len(), samples, pending.bytes, took);
                     self.stored(pending, poison);
                 }
             },
             Err(miss) => {
-                if let Miss::Store(error) = miss {
-                    self.link.write_failed(&error, now, jitter());
+                match miss {
+                    Miss::Store(error) => self.link.write_failed(&error, now, jitter()),
+                    // The store is slow, not gone: it answers others.
+                    Miss::Unanswered(_) if self.link.answered_since(now - took) => {}
+                    Miss::Unanswered(error) => self.link.write_failed(&error, now, jitter()),
+                    Miss::Late => {}
                 }
                 self.enqueue(pending);
             }

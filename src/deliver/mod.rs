@@ -5,8 +5,28 @@
 //!  flushes ─▶ pending                       ▲
 //!              └─ not stored by D ─▶ spill ─┘ backlog, oldest first
 //! ```
-//! Three modes: *direct* (nothing in the spill, the store takes writes), *spilling* (it does not),
-//! *draining* (it does, and the backlog goes with a share of the writes beside live data).
+//! # Modes
+//! ```text
+//!                      ┌──────────┐
+//!  not connected yet ─▶│ spilling │
+//!                      └──────────┘
+//!            a │ ▲ c         b │ ▲ c
+//!              ▼ │             ▼ │
+//!         ┌────────┐   d   ┌──────────┐   a  the store takes writes, no backlog
+//!         │ direct │ ────▶ │ draining │   b  the store takes writes, and there is a backlog
+//!         │        │ ◀──── │          │   c  the store takes writes no more
+//!         └────────┘   e   └──────────┘   d  what was late has gone to the spill
+//!                                         e  the last record is stored
+//! ```
+//! *The store takes writes* while [`link`] is up: it was connected or probed, and no write has failed since. A write
+//! that nobody answered in time counts as failed only if the store answered no later one: a store that is slow and
+//! well does not make it flap. *Backlog* are records of the spill that this version can write. [`mode`] decides by
+//! these two facts alone, and keeps nothing: what is late (not stored by D) goes to the spill in every mode, and the
+//! backlog is written whenever the store takes writes. So a mode says what is, and decides nothing.
+//!
+//! Live data comes first, the backlog has a share of the writes in flight ([`window`]): `backlog_share` while live
+//! data waits, three quarters alone. A live write that could not be answered by its D is not begun: it would take
+//! a place for nothing.
 //!
 //! Invariants: a receipt fires only when the store has acknowledged, or spill or quarantine have synced, or
 //! a named policy has dropped and counted; nothing is spilled before D unless memory runs out or the agent
@@ -22,8 +42,10 @@
 
 mod backlog;
 mod decide;
+mod eta;
 mod link;
 mod live;
+mod mode;
 mod poison;
 mod quarantine;
 pub mod record;
@@ -32,6 +54,7 @@ mod spilling;
 mod stats;
 mod tasks;
 mod uplink;
+mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,12 +62,16 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{
+    BACKLOG_ALONE_PERCENT, BACKLOG_SHARE_PERCENT, WRITES_IN_FLIGHT, WRITES_IN_FLIGHT_MAX, WRITES_IN_FLIGHT_MIN,
+};
 use crate::store::{Store, StoreError};
 
 pub use decide::{Decision, backoff, decide};
 pub use link::LinkState;
+pub use mode::{Mode, mode};
 pub use run::{Deliver, Parts};
-pub use stats::{DeliverSnapshot, Mode, SpillLedger, StatsHandle};
+pub use stats::{DeliverSnapshot, Drain, SpillLedger, StatsHandle};
 
 /// Chunks that close sooner would be mostly overhead.
 const FLUSH_AFTER_MIN: Duration = Duration::from_millis(10);
@@ -66,6 +93,10 @@ pub struct Config {
     /// How long a stop may take until what is in memory is durable.
     #[serde(with = "humantime_serde")]
     pub drain_within: Duration,
+    /// Writes in flight to the store, live and backlog together.
+    pub writes_in_flight: u16,
+    /// Of these, what the backlog has while live data waits, in percent.
+    pub backlog_share: u8,
 }
 
 impl Default for Config {
@@ -74,6 +105,8 @@ impl Default for Config {
             flush_after: Duration::from_millis(200),
             durable_within: Duration::from_secs(1),
             drain_within: Duration::from_secs(8),
+            writes_in_flight: WRITES_IN_FLIGHT,
+            backlog_share: BACKLOG_SHARE_PERCENT,
         }
     }
 }
@@ -102,6 +135,14 @@ impl Config {
         if comparable && read("drain_within") && self.drain_within < self.durable_within {
             let least = humantime::format_duration(self.durable_within);
             fault("drain_within", format!("must be at least durable_within, that is {least}"));
+        }
+        if !(WRITES_IN_FLIGHT_MIN..=WRITES_IN_FLIGHT_MAX).contains(&self.writes_in_flight) {
+            let [least, most] = [WRITES_IN_FLIGHT_MIN, WRITES_IN_FLIGHT_MAX];
+            fault("writes_in_flight", format!("must be from {least} to {most}, e.g. {WRITES_IN_FLIGHT}"));
+        }
+        if !(1..=BACKLOG_ALONE_PERCENT).contains(&self.backlog_share) {
+            let most = BACKLOG_ALONE_PERCENT;
+            fault("backlog_share", format!("must be from 1 to {most} percent, e.g. {BACKLOG_SHARE_PERCENT}"));
         }
         faults
     }

@@ -10,12 +10,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::Backlog;
-use super::link::{Link, LinkState};
+use super::eta::Eta;
+use super::link::Link;
+use super::mode::{Mode, mode};
 use super::poison::Suspicion;
 use super::quarantine::Quarantine;
-use super::stats::{Mode, StatsHandle};
+use super::stats::{Drain, StatsHandle};
 use super::tasks::{Done, Pending};
 use super::uplink::Chores;
+use super::window::Window;
 use super::{Config, Connect};
 use crate::chunk::{Flush, Outgoing};
 use crate::clock::Clock;
@@ -63,6 +66,7 @@ pub struct Parts {
 pub struct Deliver {
     pub(super) parts: Parts,
     pub(super) link: Link,
+    pub(super) window: Window,
     pub(super) quarantine: Quarantine,
     pub(super) suspicion: Suspicion,
     pub(super) tasks: JoinSet<Done>,
@@ -84,6 +88,7 @@ pub struct Deliver {
     input_open: bool,
     give_up_at: Option<Instant>,
     drain_told_at: Option<Instant>,
+    eta: Eta,
 }
 
 impl Deliver {
@@ -92,8 +97,10 @@ impl Deliver {
     pub fn new(parts: Parts) -> Self {
         let now = Instant::now();
         let quarantine = Quarantine::new(parts.quarantine.clone(), parts.ledger.clone());
+        let window = Window::of(&parts.config);
         Self {
-            link: Link::new(now),
+            link: Link::new(now, window.all),
+            window,
             quarantine,
             suspicion: Suspicion::default(),
             parts,
@@ -113,6 +120,7 @@ impl Deliver {
             input_open: true,
             give_up_at: None,
             drain_told_at: None,
+            eta: Eta::default(),
         }
     }
 
@@ -259,8 +267,12 @@ impl Deliver {
     }
 
     fn show(&mut self, now: Instant) {
-        let draining = self.has_backlog();
-        self.parts.stats.set_lag(self.lag(draining, now));
+        let backlog = self.has_backlog();
+        let mode = mode(self.link.state(), backlog);
+        let left = self.parts.spill.stats().backlog_weight;
+        self.eta.note((mode == Mode::Draining).then_some(left), now);
+        let shrinks_per_s = self.eta.shrinks_per_s(left, now);
+        self.parts.stats.set_lag(self.lag(backlog, now));
         let mut stats = self.parts.stats.lock();
         stats.turns += 1;
         stats.turned_at = Some(now);
@@ -268,34 +280,31 @@ impl Deliver {
         if stats.detail != self.link.detail() {
             stats.detail = self.link.detail().into();
         }
-        stats.mode = match (self.link.state(), draining) {
-            (LinkState::Up, false) => Mode::Direct,
-            (LinkState::Up, true) => Mode::Draining,
-            _ => Mode::Spilling,
-        };
-        stats.drain = match (stats.mode, stats.drain) {
-            (Mode::Draining, drain) => drain.or(Some((now, 0))),
-            _ => None,
-        };
+        stats.mode = mode;
+        let (since, done) = stats.drain.map_or((now, 0), |drain| (drain.since, drain.done));
+        stats.drain = (mode == Mode::Draining).then(|| {
+            let left = shrinks_per_s.and_then(|per_s| Duration::try_from_secs_f64(left as f64 / per_s).ok());
+            Drain { since, done, shrinks_per_s, left }
+        });
         stats.writes_in_flight = self.live_writes + self.backlog.writes;
         stats.pending_flushes = self.unstored;
         stats.pending_bytes = self.unstored_bytes;
         stats.holding_back = self.holds_back();
         let drain = stats.drain;
         drop(stats);
-        self.tell_drain(drain, now);
+        self.tell_drain(drain, left, now);
     }
 
     /// Says in the log, now and then, how far a drain has come.
-    fn tell_drain(&mut self, drain: Option<(Instant, u64)>, now: Instant) {
-        let Some((since, done)) = drain else {
+    fn tell_drain(&mut self, drain: Option<Drain>, left: u64, now: Instant) {
+        let Some(Drain { since, done, left: left_for, .. }) = drain else {
             self.drain_told_at = None;
             return;
         };
         if now.duration_since(*self.drain_told_at.get_or_insert(since)) >= DRAIN_TOLD_EVERY {
             self.drain_told_at = Some(now);
-            let left = self.parts.spill.stats().backlog_weight;
             let progress = Progress::at("samples of the backlog", done, Some(done + left), now.duration_since(since));
+            let progress = Progress { left: left_for, ..progress };
             tracing::info!("draining: {progress}");
         }
     }

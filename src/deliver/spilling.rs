@@ -50,6 +50,8 @@ impl Deliver {
                 if self.parts.stats.lock().spill_fault.take().is_some() {
                     tracing::info!("the spill takes what the store does not, as it should");
                 }
+                let samples: u64 = flushes.iter().map(|pending| pending.flush.rows.samples()).sum();
+                self.parts.stats.lock().samples_spilled += samples;
                 flushes.into_iter().for_each(|flush| self.settle(flush, Fate::Backlog));
             }
             // All at once do not fit; some may, at once.

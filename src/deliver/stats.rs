@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::link::LinkState;
+use super::mode::Mode;
 use super::record::{Meta, samples_of};
 use crate::ledger::{Fate, Ledger, Policy};
 use crate::spill::{Gone, Observer};
@@ -13,28 +14,18 @@ use crate::spill::{Gone, Observer};
 /// Latencies kept for the quantiles: the last minute at four writes a second.
 const LATENCIES_MAX: usize = 256;
 
-/// What delivery does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// Straight to the store.
-    #[default]
-    Direct,
-    /// To the spill: the store does not take writes.
-    Spilling,
-    /// To the store, and the backlog as well.
-    Draining,
-}
-
-impl Mode {
-    /// As the API and the table `agents` say it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Spilling => "spilling",
-            Self::Draining => "draining",
-        }
-    }
+/// A drain of the backlog that goes on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Drain {
+    /// Since when.
+    pub since: Instant,
+    /// How many of its samples have met their fate since.
+    pub done: u64,
+    /// Samples a second by which the backlog has shrunk lately, what was spilled meanwhile included; `None` while it
+    /// does not shrink, or is not known yet.
+    pub shrinks_per_s: Option<f64>,
+    /// How long the rest takes at that; `None` likewise.
+    pub left: Option<Duration>,
 }
 
 /// Delivery at one moment.
@@ -62,8 +53,12 @@ pub struct DeliverSnapshot {
     pub spill_fault: Option<String>,
     /// Whether that is because it is full.
     pub spill_full: bool,
-    /// While the backlog drains: since when, and how many of its samples have met their fate since.
-    pub drain: Option<(Instant, u64)>,
+    /// Samples that went to the spill.
+    pub samples_spilled: u64,
+    /// Bytes written to the store: about, and before compression.
+    pub bytes_written: u64,
+    /// While the backlog drains: how far it is.
+    pub drain: Option<Drain>,
     /// Turns of its loop: it stands still only if delivery does.
     pub turns: u64,
     /// When it turned last.
@@ -82,9 +77,11 @@ impl DeliverSnapshot {
         Some(sorted[index].as_secs_f64() * 1000.0)
     }
 
-    pub(super) fn wrote(&mut self, rows: usize, samples: u64, took: Duration) {
+    /// Rows were written, with so many samples and about so many bytes.
+    pub(super) fn wrote(&mut self, rows: usize, samples: u64, bytes: usize, took: Duration) {
         self.rows_written += rows as u64;
         self.samples_written += samples;
+        self.bytes_written += bytes as u64;
         if self.latencies.len() >= LATENCIES_MAX {
             self.latencies.pop_front();
         }
@@ -175,7 +172,7 @@ mod tests {
     fn quantiles_are_of_the_last_writes_only() {
         let mut snapshot = DeliverSnapshot::default();
         assert_eq!(snapshot.latency_ms(0.5), None);
-        (0..1_000).for_each(|ms| snapshot.wrote(1, 1, Duration::from_millis(ms)));
+        (0..1_000).for_each(|ms| snapshot.wrote(1, 1, 1, Duration::from_millis(ms)));
         assert_eq!(snapshot.latencies.len(), LATENCIES_MAX);
         assert_eq!((snapshot.latency_ms(0.0), snapshot.latency_ms(1.0)), (Some(744.0), Some(999.0)));
     }

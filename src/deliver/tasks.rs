@@ -51,6 +51,8 @@ pub(super) enum Done {
 pub(super) enum Miss {
     /// The store failed.
     Store(StoreError),
+    /// The store did not answer by D.
+    Unanswered(StoreError),
     /// The store answers and refuses rows, but time ran out while the guilty ones were being found.
     Late,
 }
@@ -92,6 +94,7 @@ impl Within {
         };
         match before(at, "write", store.write(rows)).await {
             Err(_) if answered && Instant::now() >= at => Err(Miss::Late),
+            Err(error) if matches!(self, Self::Until { .. }) && Instant::now() >= at => Err(Miss::Unanswered(error)),
             outcome => outcome.map_err(Miss::Store),
         }
     }

@@ -5,6 +5,7 @@
 //! The spill and its files are real; only its calls to the file system can be made to fail.
 
 mod disk;
+mod pace;
 mod poison;
 mod scripted;
 mod sqlite;
@@ -47,7 +48,12 @@ impl Default for Setup {
     fn default() -> Self {
         let ms = Duration::from_millis;
         Self {
-            config: Config { flush_after: ms(20), durable_within: ms(200), drain_within: ms(2_000) },
+            config: Config {
+                flush_after: ms(20),
+                durable_within: ms(200),
+                drain_within: ms(2_000),
+                ..Config::default()
+            },
             overflow: Overflow::DropOldest,
             disk_max: ByteSize::mib(64),
             segment_bytes: ByteSize::mib(1),

@@ -66,7 +66,10 @@ pub struct DrainStatus {
     pub total: u64,
     /// At which mean rate.
     pub rate_per_s: f64,
-    /// How long the rest takes at that, s; `null` if it is not known.
+    /// By how much a second the backlog has shrunk over the last 10 s, what was spilled meanwhile included; `null`
+    /// while it does not shrink, and in the first second.
+    pub shrinks_per_s: Option<f64>,
+    /// How long the rest takes at that, s; `null` likewise.
     pub left_s: Option<f64>,
 }
 
@@ -197,6 +200,8 @@ pub struct SpillStatus {
     pub backlog_samples: u64,
     /// Records in it, still to be stored.
     pub backlog_records: u64,
+    /// Samples that went into it since the agent's start.
+    pub spilled_samples: u64,
     /// What it takes on the disk, bytes.
     pub disk_bytes: u64,
     /// What it may take on the disk, bytes.
@@ -260,6 +265,8 @@ pub struct StoreStatus {
     pub rows_written: u64,
     /// Samples in them.
     pub samples_written: u64,
+    /// Their bytes: about, and before compression.
+    pub bytes_written: u64,
     /// Writes that wait for its answer, now.
     pub in_flight: u64,
     /// How long recent writes took.

@@ -90,7 +90,7 @@ async fn after_an_outage_the_backlog_drains_to_nothing_and_each_row_is_there() {
         bench.until("drained", |b| b.spill.stats().backlog_records == 0).await;
         assert_eq!(bench.stats.snapshot().mode, Mode::Direct);
         let store = bench.store.clone();
-        assert!(store.in_flight_max.load(Ordering::SeqCst) <= crate::limits::WRITES_IN_FLIGHT_MAX);
+        assert!(store.in_flight_max.load(Ordering::SeqCst) <= usize::from(Config::default().writes_in_flight));
         let (left, counts, _) = bench.end().await;
         assert_eq!((left, counts.stored, counts.backlog, store.samples()), (0, 1_000, 0, 1_000), "{outage:?}");
     }

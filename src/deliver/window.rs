@@ -1,0 +1,69 @@
+//! How the writes in flight are shared between live data and the backlog. Pure.
+//!
+//! Invariants: live data and the backlog both always have a place; what the backlog leaves free alone is there for live
+//! data that comes; together they never are more than `all`, but for backlog writes that began before live data came.
+
+use super::Config;
+use crate::limits::BACKLOG_ALONE_PERCENT;
+
+/// The shares of the writes in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Window {
+    /// Live and backlog together.
+    pub(super) all: usize,
+    /// What the backlog has while live data waits.
+    pub(super) backlog: usize,
+    /// What the backlog may take while none does.
+    pub(super) backlog_alone: usize,
+}
+
+impl Window {
+    pub(super) fn of(config: &Config) -> Self {
+        let all = usize::from(config.writes_in_flight).max(2);
+        let share = |percent: u8| (all * usize::from(percent.min(BACKLOG_ALONE_PERCENT)) / 100).max(1);
+        Self { all, backlog: share(config.backlog_share), backlog_alone: share(BACKLOG_ALONE_PERCENT) }
+    }
+
+    /// Whether a live write may begin beside `live` and `backlog` ones. `owed`: the backlog has a claim.
+    pub(super) fn takes_live(&self, live: usize, backlog: usize, owed: bool) -> bool {
+        let kept = if owed { self.backlog } else { 0 };
+        live + backlog.max(kept) < self.all
+    }
+
+    /// Whether a write of the backlog may begin beside `backlog` ones. `alone`: no live data is about.
+    pub(super) fn takes_backlog(&self, backlog: usize, alone: bool) -> bool {
+        backlog < if alone { self.backlog_alone } else { self.backlog }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_follow_from_the_configuration_and_leave_a_place_for_each() {
+        // (writes_in_flight, backlog_share) → (backlog, backlog_alone)
+        let table = [
+            ((16, 25), (4, 12)),
+            ((16, 75), (12, 12)),
+            ((16, 1), (1, 12)),
+            ((2, 25), (1, 1)),
+            ((3, 75), (2, 2)),
+            ((512, 10), (51, 384)),
+        ];
+        for ((writes_in_flight, backlog_share), (backlog, backlog_alone)) in table {
+            let window = Window::of(&Config { writes_in_flight, backlog_share, ..Config::default() });
+            assert_eq!(window, Window { all: writes_in_flight.into(), backlog, backlog_alone });
+            assert!(window.backlog_alone < window.all, "live data finds room at once: {window:?}");
+        }
+    }
+
+    #[test]
+    fn live_data_leaves_the_backlog_its_share_and_takes_the_rest() {
+        let window = Window::of(&Config::default());
+        let live = |backlog, owed| (0..).take_while(|&live| window.takes_live(live, backlog, owed)).count();
+        assert_eq!((live(0, false), live(0, true), live(4, true), live(12, true)), (16, 12, 12, 4));
+        let backlog = |alone| (0..).take_while(|&backlog| window.takes_backlog(backlog, alone)).count();
+        assert_eq!((backlog(true), backlog(false)), (12, 4));
+    }
+}
