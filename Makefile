@@ -29,7 +29,7 @@ web: ## the page's bundle in web/dist (needs Node 20)
 test: ## set up, build and run every test, with real Cassandra, mosquitto, pseudo-terminals and a browser
 	@tests/run
 
-test-long: ## the system tests in their long forms: 30 s of the wide tier, the store stopped for 10 s
+test-long: ## the system tests in their long forms: the agent killed forty times, ten minutes of outage (50 min)
 	@PITWIRE_SYSTEM_LONG=1 tests/run -p pitwire --test system
 
 check: ## rustfmt, clippy, shellcheck, cargo-deny

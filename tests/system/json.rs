@@ -14,7 +14,7 @@ const TOPIC: &str = "cars/44/box";
 const CLIENT: &str = "pitwire-system-json";
 
 /// The manifest of samples that no simulator sent: per channel and second, as the audit expects it.
-fn write_manifest(path: &std::path::Path, samples: &[(&str, i64, f64)]) {
+pub(crate) fn write_manifest(path: &std::path::Path, samples: &[(&str, i64, f64)]) {
     let mut slots = std::collections::BTreeMap::new();
     for &(channel, t_us, value) in samples {
         // As every physical value: raw × 1 + 0, which makes -0 a 0.

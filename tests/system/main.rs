@@ -11,17 +11,24 @@
 mod crash;
 mod demo;
 mod disk;
+mod drain;
 mod errors;
 mod explain;
 mod faults;
 mod garbage;
 mod json;
+mod killed;
+mod line;
+mod lost;
 mod outage;
 mod page;
+mod poison;
 mod reload;
 mod serial;
+mod soak;
 mod steps;
 mod unplug;
 mod unready;
+mod wear;
 
 mod support;

@@ -3,16 +3,17 @@
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Agent, Bench, Broker, Keyspace, OwnNode, Setup, Sim, audit, long, mqtt_source, number, profile, turn,
+    Agent, Bench, Broker, Keyspace, MIB, OwnNode, Setup, Sim, audit, form, mqtt_source, number, profile, turn,
 };
 
-const MIB: u64 = 1 << 20;
 /// What the agent may hold in memory at this rate.
 const MEMORY_MAX: u64 = 100 * MIB;
+/// By what it may grow while the backlog does: buffers that fill up.
+const BACKLOG_MEMORY_MAX: u64 = 16 * MIB;
 
 #[test]
 fn a_store_that_hangs_costs_a_wide_car_nothing_and_the_backlog_drains() {
-    let (length, frozen_for) = if long() { ("30s", 10) } else { ("12s", 4) };
+    let (length, frozen_for) = form(("15s", 8), ("80s", 60));
     let _turn = turn(true);
     let bench = Bench::new();
     let Some(broker) = Broker::start(&bench) else { return };
@@ -33,14 +34,18 @@ fn a_store_that_hangs_costs_a_wide_car_nothing_and_the_backlog_drains() {
         number(status, "/spill/backlog_samples") > 50_000 && status["store"]["state"] != "up"
     });
     assert_ne!(grew["store"]["detail"], "", "{grew:#}");
+    let early = agent.memory();
     let mut backlog = 0;
-    agent.until("the node's time out is over", |status| {
+    agent.until_within(Duration::from_secs(frozen_for + 30), "the node's time out is over", |status| {
         backlog = number(status, "/spill/backlog_samples").max(backlog);
         frozen_at.elapsed() >= Duration::from_secs(frozen_for)
     });
+    let late = agent.memory();
     node.thaw();
     let thawed_at = Instant::now();
-    agent.until("the backlog is gone", |status| number(status, "/spill/backlog_samples") == 0);
+    agent.until_within(Duration::from_secs(120), "the backlog is gone", |status| {
+        number(status, "/spill/backlog_samples") == 0
+    });
     let took = thawed_at.elapsed();
 
     let sent = sim.finish();
@@ -50,12 +55,16 @@ fn a_store_that_hangs_costs_a_wide_car_nothing_and_the_backlog_drains() {
     agent.terminate();
     let found = audit(sent.path(), &keyspace.url());
     bench.figure(&format!(
-        "{found:?}; backlog up to {backlog} samples, empty {:.1} s after the thaw; {} rows written; peak memory {:.1} MiB ({} build)",
+        "{found:?}; backlog up to {backlog} samples, empty {:.1} s after the thaw; {} rows written; memory {:.1} MiB as the \
+         backlog began, {:.1} at its end, peak {:.1} ({} build)",
         took.as_secs_f64(),
         number(&drained, "/store/rows_written"),
+        early as f64 / MIB as f64,
+        late as f64 / MIB as f64,
         memory as f64 / MIB as f64,
         profile()
     ));
     found.assert_exact();
     assert!(memory < MEMORY_MAX, "{memory}");
+    assert!(late < early + BACKLOG_MEMORY_MAX, "the backlog is kept in memory: {early} to {late}");
 }

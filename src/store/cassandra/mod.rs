@@ -90,8 +90,10 @@ impl Cassandra {
     async fn settle(&self, operation: &str, failure: Failure) -> StoreError {
         let what = format!("{operation} {}", self.target);
         let Failure { class, reason } = failure;
+        // Whatever was changed, nothing that was known before is trusted. While a keyspace is dropped writes may just
+        // time out, and it may be back before anybody looks: extents are written anew after any failure.
+        self.written.clear();
         if class != Class::Unavailable {
-            // Whatever was changed, nothing that was known before is trusted.
             self.forget();
         }
         match class {

@@ -33,6 +33,8 @@ impl Cassandra {
         if differences.is_empty() {
             return Ok(());
         }
+        // What is made anew holds nothing: an extent that was written before is not there any more.
+        self.forget();
         let (keyspace, differences) = (&self.keyspace, schema::describe(&differences));
         Err(StoreError::Hold {
             reason: format!("keyspace {keyspace} at {} is not as this version needs it: {differences}", self.target),

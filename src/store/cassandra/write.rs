@@ -70,7 +70,7 @@ fn millis(t_us: i64) -> CqlTimestamp {
 impl Cassandra {
     /// Writes extents first, then what describes the chunks, the chunks, and what stands beside them.
     pub(super) async fn write_rows(&self, rows: &Rows) -> Result<(), Failure> {
-        let missing = self.written.missing(&rows.extents);
+        let (missing, age) = self.written.missing(&rows.extents);
         self.insert(
             "extents",
             &missing,
@@ -79,7 +79,7 @@ impl Cassandra {
             |r| (&r.car, r.day, &r.layout, &r.device, &r.channel, r.bucket, r.length_us),
         )
         .await?;
-        self.written.remember(&missing);
+        self.written.remember(&missing, age);
         self.insert(
             "channels",
             &rows.channels,

@@ -25,13 +25,16 @@ pub(crate) struct Setup {
     pub(crate) spill: String,
     /// Everything else: sources, further sections.
     pub(crate) more: String,
+    /// Where it keeps what it remembers; `state` of the bench if it is empty.
+    pub(crate) state: PathBuf,
 }
 
 impl Setup {
     /// Writes the configuration, which listens on a free port.
     pub(crate) fn write(&self, bench: &Bench) -> PathBuf {
-        let Self { store, spill, more } = self;
-        let (state, dir) = (bench.path("state"), bench.path("spill"));
+        let Self { store, spill, more, state } = self;
+        let state = if state.as_os_str().is_empty() { &bench.path("state") } else { state };
+        let dir = bench.path("spill");
         let dir = if spill.contains("dir =") { String::new() } else { format!("dir = {dir:?}\n") };
         let text = format!(
             "car = \"44\"\nstate_dir = {state:?}\n\n[store]\nurl = {store:?}\n\n[spill]\n{dir}{spill}\n\n\
@@ -117,17 +120,33 @@ impl Agent {
 
     /// Waits until the status shows something; returns that status.
     #[track_caller]
-    pub(crate) fn until(&self, what: &str, mut holds: impl FnMut(&Value) -> bool) -> Value {
+    pub(crate) fn until(&self, what: &str, holds: impl FnMut(&Value) -> bool) -> Value {
+        self.until_within(PATIENCE, what, holds)
+    }
+
+    /// The same with a patience of its own.
+    #[track_caller]
+    pub(crate) fn until_within(&self, patience: Duration, what: &str, mut holds: impl FnMut(&Value) -> bool) -> Value {
         let start = Instant::now();
         loop {
             let status = self.status();
             if holds(&status) {
                 return status;
             }
-            let late = start.elapsed() > PATIENCE;
-            assert!(!late, "not within {} s: {what}: {status:#}\nits log:\n{}", PATIENCE.as_secs(), self.log());
+            let late = start.elapsed() > patience;
+            assert!(!late, "not within {} s: {what}: {status:#}\nits log:\n{}", patience.as_secs(), self.log());
             std::thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// Waits until its sources have been quiet for three seconds, longer than a broker waits to send again, and all
+    /// that came is written; returns the last status.
+    #[track_caller]
+    pub(crate) fn until_home(&self, patience: Duration) -> Value {
+        self.until_within(patience, "sources quiet, all of it in the store", |status| {
+            let quiet = |source: &Value| source["quiet_for_s"].as_f64().is_none_or(|quiet_s| quiet_s > 3.0);
+            status["sources"].as_array().unwrap().iter().all(quiet) && home(status)
+        })
     }
 
     /// Waits until so many samples have come in.
@@ -149,18 +168,28 @@ impl Agent {
     /// Waits until all that came in has been written to the store, or dropped by a policy.
     #[track_caller]
     pub(crate) fn until_drained(&self) -> Value {
-        self.until("backlog and flight empty", |status| {
-            number(status, "/ledger/backlog") == 0
-                && number(status, "/ledger/in_flight") == 0
-                && number(status, "/spill/backlog_samples") == 0
-        })
+        self.until("backlog and flight empty", home)
     }
 
     /// The most memory that it ever held, bytes.
     pub(crate) fn memory_peak(&self) -> u64 {
+        self.memory_by("VmHWM:")
+    }
+
+    /// The memory that it holds, bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory_by("VmRSS:")
+    }
+
+    fn memory_by(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// The files, sockets and pipes that it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     /// Ends it outright.
@@ -241,6 +270,11 @@ fn get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
     let parts = answer.split_once("\r\n\r\n").zip(answer.get(9..12).and_then(|code| code.parse().ok()));
     let Some(((_, body), code)) = parts else { return Err(std::io::ErrorKind::InvalidData.into()) };
     Ok((code, body.to_owned()))
+}
+
+/// Whether nothing waits for the store any more.
+fn home(status: &Value) -> bool {
+    ["/ledger/backlog", "/ledger/in_flight", "/spill/backlog_samples"].iter().all(|count| number(status, count) == 0)
 }
 
 /// A count in a status, by its JSON pointer.

@@ -1,5 +1,6 @@
 //! A mosquitto of our own, ended by its process id, and a client to it.
 
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -7,34 +8,39 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{Client, Event, MqttOptions};
 
-use super::{Bench, PATIENCE, eventually, skip};
+use super::{Bench, PATIENCE, eventually, signal, skip};
 
 pub(crate) struct Broker {
     child: Child,
+    config: PathBuf,
     port: u16,
 }
 
 impl Broker {
-    /// `None` where mosquitto is not installed, said loudly.
+    /// At its default settings, but that it queues without bound for who is away. `None` where mosquitto is not
+    /// installed, said loudly.
     pub(crate) fn start(bench: &Bench) -> Option<Self> {
+        Self::start_with(bench, "")
+    }
+
+    /// One that keeps what it holds on disk, so that it may be told to [`Self::restart`].
+    pub(crate) fn start_persistent(bench: &Bench) -> Option<Self> {
+        let dir = bench.path("mosquitto");
+        std::fs::create_dir(&dir).unwrap();
+        Self::start_with(bench, &format!("persistence true\npersistence_location {}/\n", dir.display()))
+    }
+
+    fn start_with(bench: &Bench, settings: &str) -> Option<Self> {
         let test = std::thread::current().name().unwrap_or("?").to_owned();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = bench.path("mosquitto.conf");
-        let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n");
+        let text =
+            format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n{settings}");
         std::fs::write(&config, text).unwrap();
-        let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
-        let spawned = Command::new("mosquitto")
-            .env("PATH", path)
-            .arg("-c")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        match spawned {
+        match spawn(&config) {
             Ok(child) => {
-                let broker = Self { child, port };
-                eventually("mosquitto listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+                let broker = Self { child, config, port };
+                broker.until_it_listens();
                 Some(broker)
             }
             Err(error) => {
@@ -42,6 +48,20 @@ impl Broker {
                 None
             }
         }
+    }
+
+    fn until_it_listens(&self) {
+        eventually("mosquitto listens", || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+    }
+
+    /// Ends it as a system that restarts would, and starts it again.
+    #[track_caller]
+    pub(crate) fn restart(&mut self) {
+        signal("TERM", self.child.id());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "mosquitto ends with {status}");
+        self.child = spawn(&self.config).unwrap();
+        self.until_it_listens();
     }
 
     pub(crate) fn url(&self) -> String {
@@ -96,4 +116,11 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn spawn(config: &Path) -> std::io::Result<Child> {
+    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new("mosquitto");
+    command.env("PATH", path).arg("-c").arg(config);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }

@@ -5,10 +5,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::statement::Statement;
 
-use super::{Bench, pitwire, signal, skip};
+use super::{Bench, eventually, pitwire, signal, skip};
 
 /// The node that `PITWIRE_CASSANDRA` names; says loudly that the test is skipped if it names none.
 pub(crate) fn shared_node() -> Option<String> {
@@ -55,17 +57,56 @@ impl Keyspace {
     }
 }
 
-impl Drop for Keyspace {
-    fn drop(&mut self) {
+/// A row of `chunks` as it arrived.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrived {
+    /// UTC of its first sample, µs.
+    pub(crate) t0: i64,
+    /// Its samples.
+    pub(crate) n: u64,
+    /// When the node took it, by its own clock, µs.
+    pub(crate) written: i64,
+}
+
+impl Keyspace {
+    fn run<T>(&self, work: impl AsyncFnOnce(Session) -> T) -> Option<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let builder = SessionBuilder::new().known_node(&self.node).driver_config_reporting(false);
-            // A scenario that fails because the node is gone must not fail twice.
-            let Ok(session) = builder.build().await else { return };
+            let session = builder.build().await.ok()?;
+            Some(work(session).await)
+        })
+    }
+
+    /// Drops it, as a person by mistake. True if the node took that.
+    pub(crate) fn drop_all(&self) -> bool {
+        let dropped = self.run(async |session| {
             let mut statement = Statement::new(format!("DROP KEYSPACE IF EXISTS {}", self.name));
             statement.set_request_timeout(Some(Duration::from_secs(30)));
-            let _ = session.query_unpaged(statement, ()).await;
+            session.query_unpaged(statement, ()).await.is_ok()
         });
+        dropped == Some(true)
+    }
+
+    /// When each row of a car arrived.
+    pub(crate) fn arrived(&self, car: &str) -> Vec<Arrived> {
+        let query = format!("SELECT car, t0, n, WRITETIME(n) FROM {}.chunks", self.name);
+        let found = self.run(async |session| {
+            let rows = session.query_iter(query, ()).await.unwrap().rows_stream::<(String, i64, i32, i64)>().unwrap();
+            let all: Vec<_> = rows.map(Result::unwrap).collect().await;
+            all.into_iter()
+                .filter(|row| row.0 == car)
+                .map(|(_, t0, n, written)| Arrived { t0, n: n as u64, written })
+                .collect()
+        });
+        found.unwrap()
+    }
+}
+
+impl Drop for Keyspace {
+    fn drop(&mut self) {
+        // A scenario that fails because the node is gone must not fail twice.
+        let _ = self.drop_all();
     }
 }
 
@@ -74,25 +115,39 @@ pub(crate) struct OwnNode {
     dir: PathBuf,
     address: String,
     pid: u32,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl OwnNode {
     /// Starts one on free ports, which takes some seconds. `None`, said loudly, where the server's jars or
     /// Java are not here.
     pub(crate) fn start(bench: &Bench) -> Option<Self> {
-        let dir = bench.path("node");
-        let output =
-            Command::new(script()).arg("start").arg(&dir).env("PORTS", "free").env("HEAP", "768M").output().unwrap();
+        Self::start_with(bench, &[])
+    }
+
+    /// The same with settings of `tests/cassandra/node`, such as `YAML`.
+    pub(crate) fn start_with(bench: &Bench, settings: &[(&'static str, &str)]) -> Option<Self> {
+        let mut environment: Vec<_> = settings.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        environment.push(("HEAP", "768M".to_owned()));
+        let mut node = Self { dir: bench.path("node"), address: String::new(), pid: 0, environment };
+        node.launch(&[("PORTS", "free".to_owned())]).then_some(node)
+    }
+
+    /// False, said loudly, where it cannot be started at all.
+    fn launch(&mut self, ports: &[(&str, String)]) -> bool {
+        let mut command = Command::new(script());
+        command.arg("start").arg(&self.dir).envs(self.environment.iter().cloned()).envs(ports.iter().cloned());
+        let output = command.output().unwrap();
         let words = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
             // Where there are jars the node has to start.
             assert!(!words.contains("the node"), "{words}");
             skip(std::thread::current().name().unwrap_or("?"), words.trim());
-            return None;
+            return false;
         }
-        let address = String::from_utf8(output.stdout).unwrap().trim().to_owned();
-        let pid = std::fs::read_to_string(dir.join("pid")).unwrap().trim().parse().unwrap();
-        Some(Self { dir, address, pid })
+        self.address = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        self.pid = std::fs::read_to_string(self.dir.join("pid")).unwrap().trim().parse().unwrap();
+        true
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -107,12 +162,32 @@ impl OwnNode {
     pub(crate) fn thaw(&self) {
         signal("CONT", self.pid);
     }
+
+    /// SIGKILL. What it has acknowledged outlives this only with `COMMITLOG_SYNC=group`.
+    pub(crate) fn kill(&self) {
+        signal("KILL", self.pid);
+        // Its parent is gone, and who inherited it may let it lie: the dead have no command line.
+        let command = format!("/proc/{}/cmdline", self.pid);
+        eventually("the node is gone", || {
+            std::fs::read(&command).is_ok_and(|words| words.is_empty()) || !Path::new(&command).exists()
+        });
+    }
+
+    /// Starts it once more on its ports, with what is on its disk.
+    pub(crate) fn start_again(&mut self) {
+        let ports = std::fs::read_to_string(self.dir.join("ports")).unwrap();
+        let names = ["NATIVE_PORT", "STORAGE_PORT", "JMX_PORT"];
+        let ports: Vec<_> = names.into_iter().zip(ports.split_whitespace().skip(1).map(str::to_owned)).collect();
+        assert!(self.launch(&ports), "it started before");
+    }
 }
 
 impl Drop for OwnNode {
     fn drop(&mut self) {
         // The script continues a frozen one; nothing of it is wanted any more, so it need not drain.
-        let _ = Command::new("kill").arg("-KILL").arg(self.pid.to_string()).status();
+        if self.pid > 0 {
+            let _ = Command::new("kill").arg("-KILL").arg(self.pid.to_string()).status();
+        }
         let _ = Command::new(script()).arg("stop").arg(&self.dir).status();
     }
 }

@@ -10,7 +10,7 @@ mod sim;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
@@ -21,9 +21,14 @@ pub(crate) use cassandra::{Keyspace, OwnNode, shared_node};
 pub(crate) use gate::Gate;
 pub(crate) use sim::Sim;
 
+#[path = "../../support/mount.rs"]
+mod mount;
 #[path = "../../support/mod.rs"]
 mod skips;
+pub(crate) use mount::Disk;
 pub(crate) use skips::skip;
+
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// Long enough for anything that is going to happen at all, on a machine that does other things too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
@@ -64,6 +69,11 @@ impl Bench {
         self.dir.path().join(name)
     }
 
+    /// A file system of so many bytes; `None`, said loudly, where that cannot be had.
+    pub(crate) fn disk(&self, bytes: u64) -> Option<Disk> {
+        Disk::new(self.dir.path(), bytes)
+    }
+
     /// A store in a file.
     pub(crate) fn sqlite(&self) -> String {
         format!("sqlite://{}", self.path("pitwire.db").display())
@@ -80,6 +90,16 @@ impl Bench {
 /// Whether the long forms are asked for.
 pub(crate) fn long() -> bool {
     std::env::var("PITWIRE_SYSTEM_LONG").is_ok_and(|value| value == "1")
+}
+
+/// What the short form of a scenario takes, or its long form if that is asked for.
+pub(crate) fn form<T>(short: T, in_long: T) -> T {
+    if long() { in_long } else { short }
+}
+
+/// UTC, µs.
+pub(crate) fn utc_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64
 }
 
 /// How the program under test was built.
