@@ -31,10 +31,10 @@ impl Setup {
     /// Writes the configuration, which listens on a free port.
     pub(crate) fn write(&self, bench: &Bench) -> PathBuf {
         let Self { store, spill, more } = self;
-        let (state, dir) = (bench.path("state"), bench.path("spill"));
+        let (state, run, dir) = (bench.path("state"), bench.path("run"), bench.path("spill"));
         let dir = if spill.contains("dir =") { String::new() } else { format!("dir = {dir:?}\n") };
         let text = format!(
-            "car = \"44\"\nstate_dir = {state:?}\n\n[store]\nurl = {store:?}\n\n[spill]\n{dir}{spill}\n\n\
+            "car = \"44\"\nstate_dir = {state:?}\nruntime_dir = {run:?}\n\n[store]\nurl = {store:?}\n\n[spill]\n{dir}{spill}\n\n\
              [monitor]\nlisten = \"127.0.0.1:0\"\n\n{more}\n"
         );
         let path = bench.path("pitwire.toml");
