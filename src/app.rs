@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chunk::Setup;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
+use crate::decode::Gaps;
 use crate::deliver::{Connect, Deliver, Mode, Parts, SpillLedger, StatsHandle};
 use crate::gauges::SourceGauges;
 use crate::ledger::{Ledger, Snapshot};
@@ -35,6 +36,7 @@ use crate::store;
 mod flow;
 mod look;
 mod reload;
+mod runtime;
 mod stages;
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,7 @@ use flow::Flow;
 use look::Looker;
 use reload::Reload;
 pub use reload::Reloads;
+use runtime::Runtime;
 pub use stages::explain;
 use stages::{Ends, Given, Stages, source_gauges};
 
@@ -63,6 +66,7 @@ pub struct App {
     pipeline: Pipeline,
     deliver: JoinHandle<u64>,
     monitor: Option<JoinHandle<()>>,
+    runtime: (Arc<Runtime>, JoinHandle<()>),
 }
 
 /// How a run ended.
@@ -97,6 +101,8 @@ impl App {
         let ledger = Ledger::new();
         let state = StateDir::open(&config.state_dir);
         let agent = config.agent.clone().unwrap_or_else(|| state.agent());
+        let runtime = Arc::new(Runtime::open(&config.runtime_dir, &agent));
+        let gaps = Gaps { book: runtime.book.clone(), ..Gaps::default() };
         let (spill, quarantine) = open_spills(&config, &ledger).await?;
 
         let live = LiveBoard::new();
@@ -119,8 +125,16 @@ impl App {
         let steps = preprocess::Setup { ledger: ledger.clone(), counts: Arc::default(), lag: lag(&deliver_stats) };
         let (counts, swap) = (steps.counts.clone(), Swap::default());
         let known = state.catalogues();
-        let given =
-            Given { ledger: &ledger, gauges: &gauges, known, remember, steps, swap: swap.clone(), chunk: setup };
+        let given = Given {
+            ledger: &ledger,
+            gauges: &gauges,
+            known,
+            remember,
+            gaps: gaps.clone(),
+            steps,
+            swap: swap.clone(),
+            chunk: setup,
+        };
         let described = Stages::new(&config, given).describe(&config)?;
 
         let (stop, settled) = (CancellationToken::new(), CancellationToken::new());
@@ -139,6 +153,7 @@ impl App {
             live: live.clone(),
             watch: Mutex::new((Watchdog::new(described.plan.observer(), STUCK_AFTER), None)),
             counts,
+            gaps: gaps.counts,
             reload: Reload::new(config.clone(), swap, clock.now_utc()),
         });
         let deliver = Deliver::new(Parts {
@@ -168,7 +183,9 @@ impl App {
             let view = looker.clone().view();
             tokio::spawn(monitor::serve(listener, view, monitor_stop.clone()))
         });
-        Ok(Self { looker, stop, settled, monitor_stop, sources, pipeline, deliver, monitor })
+        let keep = tokio::spawn(runtime.clone().run(settled.clone()));
+        let runtime = (runtime, keep);
+        Ok(Self { looker, stop, settled, monitor_stop, sources, pipeline, deliver, monitor, runtime })
     }
 
     /// The agent as the API shows it.
@@ -226,6 +243,9 @@ impl App {
                 tracing::warn!("a source does not end; the agent ends without it");
             }
         }
+        let (runtime, keep) = self.runtime;
+        let _ = keep.await;
+        runtime.keep().await;
         self.monitor_stop.cancel();
         if let Some(monitor) = self.monitor {
             let _ = monitor.await;

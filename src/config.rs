@@ -35,6 +35,9 @@ pub struct Config {
     /// Where the agent keeps its id, catalogues and clock mappings.
     #[serde(default = "default_state_dir")]
     pub state_dir: PathBuf,
+    /// Where the agent keeps what is settled, for the gap that a crash leaves: a directory in RAM.
+    #[serde(default = "default_runtime_dir")]
+    pub runtime_dir: PathBuf,
     /// `[store]`
     #[serde(default)]
     pub store: store::Config,
@@ -89,6 +92,10 @@ pub struct Sources {
 
 fn default_state_dir() -> PathBuf {
     "/var/lib/pitwire".into()
+}
+
+fn default_runtime_dir() -> PathBuf {
+    "/run/pitwire".into()
 }
 
 /// One thing that is wrong.
@@ -230,6 +237,7 @@ impl Config {
         }
         let dirs = [
             ("state_dir", Some(&self.state_dir), "/var/lib/pitwire"),
+            ("runtime_dir", Some(&self.runtime_dir), "/run/pitwire"),
             ("spill.dir", Some(&self.spill.dir).filter(|dir| !dir.as_os_str().is_empty()), "/var/lib/pitwire/spill"),
             ("quarantine.dir", self.quarantine.dir.as_ref(), "/var/lib/pitwire/quarantine"),
         ];

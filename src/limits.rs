@@ -117,6 +117,19 @@ pub const JSON_TEXT_BYTES_MAX: usize = 4_096;
 pub const CLOCKS_MAX: usize = 1_024;
 /// Frames whose sequence is remembered per device for telling repetitions: 26 s of `f1`.
 pub const SEQUENCE_WINDOW: u32 = 65_536;
+/// Boots of devices of which is remembered what is settled: 256 devices × 4 boots.
+pub const SETTLED_BOOTS_MAX: usize = 4 * DEVICES_MAX;
+/// Ranges of settled frames of one boot, and of missing ones that are not declared yet: a tenth of `f1`'s frames lost,
+/// 80 holes/s × the 3 s until they are declared.
+pub const SETTLED_RANGES_MAX: usize = 256;
+/// Bytes of the file about it: every boot with as many ranges as it may have, at 48 B, and names.
+pub const SETTLED_BYTES_MAX: usize = SETTLED_BOOTS_MAX * (SETTLED_RANGES_MAX * 64 + 512);
+/// How long a missing frame may still come late over a line, until it is declared missing.
+pub const LATE_ON_A_LINE: Duration = Duration::from_secs(2);
+/// The same where a broker sends again: it has to connect and to work off what it kept.
+pub const LATE_FROM_A_BROKER: Duration = Duration::from_secs(30);
+/// Distance of two gap events of one boot: what is found missing meanwhile becomes one.
+pub const GAP_EVERY: Duration = Duration::from_secs(1);
 /// JSON messages whose content is remembered per source.
 pub const CONTENT_WINDOW: usize = 65_536;
 

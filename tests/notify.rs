@@ -17,7 +17,7 @@ fn heard(signals: &[(&str, Signal)], within: Duration) -> (Vec<String>, std::pro
     socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let at = dir.path().display();
     let config = format!(
-        "car = \"44\"\nstate_dir = \"{at}/state\"\n[store]\nurl = \"sqlite://{at}/p.db\"\n[spill]\ndir = \"{at}/spill\"\n\
+        "car = \"44\"\nstate_dir = \"{at}/state\"\nruntime_dir = \"{at}/run\"\n[store]\nurl = \"sqlite://{at}/p.db\"\n[spill]\ndir = \"{at}/spill\"\n\
          [monitor]\nenabled = false\n[[source.serial]]\nname = \"ecu\"\npath = \"{at}/none\"\n"
     );
     let file = dir.path().join("pitwire.toml");

@@ -165,6 +165,8 @@ fn the_unit_restarts_watches_and_drains_the_agent_as_its_user() {
         ("User", "pitwire"),
         ("SupplementaryGroups", "dialout"),
         ("StateDirectory", "pitwire"),
+        ("RuntimeDirectory", "pitwire"),
+        ("RuntimeDirectoryPreserve", "yes"),
         ("NoNewPrivileges", "yes"),
         ("ProtectSystem", "strict"),
         ("WantedBy", "multi-user.target"),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::deliver::{DeliverSnapshot, Drain, LinkState};
+use crate::gap::GapCounts;
 use crate::monitor::ProcessStatus;
 use crate::monitor::status::{
     AgentState, ConfigStatus, DeliverMode, DeliverStatus, DrainStatus, Latency, SourceStatus, SpillState, SpillStatus,
@@ -27,6 +28,7 @@ pub(super) struct Looker {
     pub(super) live: Arc<LiveBoard>,
     pub(super) watch: Mutex<(Watchdog, Option<Still>)>,
     pub(super) counts: Arc<StepCounts>,
+    pub(super) gaps: Arc<GapCounts>,
     pub(super) reload: Reload,
 }
 
@@ -129,6 +131,7 @@ impl Looker {
             process: ProcessStatus::read(),
             channels: self.live.len(),
             preprocess: self.counts.snapshot(),
+            gaps: self.gaps.snapshot(),
             config: self.config_status(),
         }
     }

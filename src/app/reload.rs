@@ -88,12 +88,25 @@ impl Reload {
 /// The keys at the top of the file whose values differ and hold for a whole run.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     // Taken apart, so that a section that is added cannot be forgotten here.
-    let Config { car, agent, state_dir, store, spill, quarantine, deliver, preprocess: _, monitor, clock, source } =
-        old;
+    let Config {
+        car,
+        agent,
+        state_dir,
+        runtime_dir,
+        store,
+        spill,
+        quarantine,
+        deliver,
+        preprocess: _,
+        monitor,
+        clock,
+        source,
+    } = old;
     let compared = [
         ("car", *car == new.car),
         ("agent", *agent == new.agent),
         ("state_dir", *state_dir == new.state_dir),
+        ("runtime_dir", *runtime_dir == new.runtime_dir),
         ("[store]", *store == new.store),
         ("[spill]", *spill == new.spill),
         ("[quarantine]", *quarantine == new.quarantine),

@@ -30,6 +30,7 @@ pub(super) struct Given<'a> {
     /// What `decode` knows already, and whom it tells of news.
     pub(super) known: Vec<CatalogueRecord>,
     pub(super) remember: Remember,
+    pub(super) gaps: Gaps,
     pub(super) steps: preprocess::Setup,
     pub(super) swap: Swap,
     pub(super) chunk: Setup,
@@ -38,8 +39,8 @@ pub(super) struct Given<'a> {
 impl Stages {
     /// Stages that have seen nothing yet.
     pub(super) fn new(config: &Config, given: Given<'_>) -> Self {
-        let Given { ledger, gauges, known, remember, steps, swap, chunk } = given;
-        let decode = Decode::new(known, remember, config.deliver.durable_within);
+        let Given { ledger, gauges, known, remember, gaps, steps, swap, chunk } = given;
+        let decode = Decode::new(known, remember, config.deliver.durable_within).with_gaps(gaps);
         Self {
             decode: add_sources(decode, config, ledger, gauges),
             preprocess: Preprocess::new(&config.preprocess, steps, swap),
@@ -86,6 +87,7 @@ pub fn explain(config: &Config) -> Result<Graph, BuildError> {
         gauges: &gauges,
         known: Vec::new(),
         remember: Arc::new(|_| {}),
+        gaps: Gaps::default(),
         steps,
         swap: Swap::default(),
         chunk: setup,

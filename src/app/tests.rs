@@ -14,7 +14,7 @@ const NOWHERE: &str = "cassandra://127.0.0.1:1/pitwire";
 fn config(dir: &TempDir, store: &str, port: &Path) -> Config {
     let (dir, port) = (dir.path().display(), port.display());
     let text = format!(
-        "car = \"44\"\nstate_dir = \"{dir}/state\"\n[store]\nurl = \"{store}\"\n[spill]\ndir = \"{dir}/spill\"\n\
+        "car = \"44\"\nstate_dir = \"{dir}/state\"\nruntime_dir = \"{dir}/run\"\n[store]\nurl = \"{store}\"\n[spill]\ndir = \"{dir}/spill\"\n\
          free_min = \"0B\"\n[[source.serial]]\nname = \"ecu\"\npath = \"{port}\"\n"
     );
     Config::parse(&text).unwrap()

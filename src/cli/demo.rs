@@ -164,6 +164,7 @@ fn config(car: &str, dir: &Path, tty: &Path, broker: Option<&Mosquitto>, store: 
         car: car.into(),
         agent: None,
         state_dir: dir.join("state"),
+        runtime_dir: dir.join("run"),
         store,
         spill,
         quarantine: crate::config::Quarantine::default(),

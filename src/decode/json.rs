@@ -222,7 +222,7 @@ fn text(name: &str, words: &str) -> Result<String, String> {
 impl Format for Json {
     fn decode(&mut self, message: RawMessage, out: &mut Vec<Item>) {
         let RawMessage { body, accepted_at, received, receipt, .. } = message;
-        let arrival = Arrival { accepted_at, received, receipt };
+        let arrival = Arrival { accepted_at, received, comes_again: !receipt.is_none(), receipt };
         let (topic, payload) = match body {
             Body::Message { topic, payload } => (topic, payload),
             Body::Opened => return arrival.receipt.settle(),

@@ -9,7 +9,10 @@
 
 mod catalogue;
 mod columns;
+mod declare;
+mod device;
 mod held;
+mod holes;
 mod json;
 mod track;
 mod wire;
@@ -20,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::gap::GapCounts;
 use crate::gauges::SourceGauges;
 use crate::item::{FormatName, Item, Malformed, RawMessage};
 use crate::ledger::{Ledger, SourceId};
@@ -27,6 +31,7 @@ use crate::limits::CAR_BYTES_MAX;
 use crate::pipeline::Stage;
 use crate::receipt::Receipt;
 use crate::sample::{Name, UnixMicros};
+use crate::settled::Book;
 
 pub use catalogue::CatalogueRecord;
 use held::HeldBytes;
@@ -73,6 +78,15 @@ impl SourceSpec {
 /// Called with each catalogue that is new, so that it outlives the process.
 pub type Remember = Arc<dyn Fn(&CatalogueRecord) + Send + Sync>;
 
+/// Where it is noted what is settled and what is declared missing.
+#[derive(Clone, Default)]
+pub struct Gaps {
+    /// What is settled, by device, boot and sequence.
+    pub book: Arc<Book>,
+    /// What was declared.
+    pub counts: Arc<GapCounts>,
+}
+
 /// A format's decoder for one source.
 trait Format: Send {
     fn decode(&mut self, message: RawMessage, out: &mut Vec<Item>);
@@ -93,6 +107,7 @@ pub struct Decode {
     remember: Remember,
     copy_after: Duration,
     held: HeldBytes,
+    gaps: Gaps,
 }
 
 impl Decode {
@@ -101,7 +116,14 @@ impl Decode {
     #[must_use]
     pub fn new(known: Vec<CatalogueRecord>, remember: Remember, durable_within: Duration) -> Self {
         let copy_after = durable_within / 2;
-        Self { formats: HashMap::new(), known, remember, copy_after, held: HeldBytes::default() }
+        Self { formats: HashMap::new(), known, remember, copy_after, held: HeldBytes::default(), gaps: Gaps::default() }
+    }
+
+    /// Where sources that are added from now on note what is settled and what is missing.
+    #[must_use]
+    pub fn with_gaps(mut self, gaps: Gaps) -> Self {
+        self.gaps = gaps;
+        self
     }
 
     /// Adds a source.
@@ -111,7 +133,7 @@ impl Decode {
         let format: Box<dyn Format> = match format {
             FormatName::Wire => {
                 let holding = wire::Holding { copy_after: self.copy_after, bytes: self.held.clone() };
-                Box::new(wire::Wire::new(spec, &self.known, self.remember.clone(), holding))
+                Box::new(wire::Wire::new(spec, &self.known, self.remember.clone(), holding, self.gaps.clone()))
             }
             FormatName::Json => Box::new(json::Json::new(spec)),
         };
@@ -159,6 +181,8 @@ struct Arrival {
     accepted_at: Instant,
     received: UnixMicros,
     receipt: Receipt,
+    /// Whether its source sends it again unless the receipt fires.
+    comes_again: bool,
 }
 
 /// Counts a message that cannot be decoded and makes it an item for the quarantine.

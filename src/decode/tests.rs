@@ -18,6 +18,7 @@ use crate::sample::{ClockBase, DeviceTime, Times, Values};
 mod faults;
 mod held;
 mod identity;
+mod missing;
 
 const DURABLE_WITHIN: Duration = Duration::from_secs(1);
 const RECEIVED: UnixMicros = UnixMicros(1_770_000_000_000_000);

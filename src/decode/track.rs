@@ -1,12 +1,13 @@
 //! Sequence numbers of one device and boot: what is missing, what is repeated.
 //!
 //! The last [`SEQUENCE_WINDOW`] sequences are remembered as bits; an older frame counts as new, since
-//! readers merge repetitions anyway. Deliberately absent: gaps as ranges.
+//! readers merge repetitions anyway. Deliberately absent: what is missing as ranges, see `holes`.
 
 use std::collections::BTreeMap;
 
 use crate::limits::SEQUENCE_WINDOW;
 use crate::receipt::{Receipt, ReceiptWatch};
+use crate::settled::{PLACE_MIN, place_near};
 
 const WORDS: usize = SEQUENCE_WINDOW as usize / 64;
 
@@ -45,12 +46,10 @@ pub(super) struct Track {
 }
 
 impl Track {
-    /// A track that begins with `sequence`, which [`Self::see`] is then called with.
-    pub(super) fn new(sequence: u32) -> Self {
-        // Far from 0, so that a frame from before the first stays a positive number.
-        let first = (1 << 32) + u64::from(sequence);
+    /// A track that begins with the frame at `first`, which [`Self::see`] is then called with.
+    pub(super) fn new(first: u64) -> Self {
         // From its first frame on a device has sent nothing that could be missing.
-        let base = (sequence == 0).then_some(Base { samples_before: 0, received_before: 0 });
+        let base = (first == PLACE_MIN).then_some(Base { samples_before: 0, received_before: 0 });
         Self {
             first,
             highest: first,
@@ -75,10 +74,13 @@ impl Track {
         (self.highest - self.first + 1).saturating_sub(self.unique)
     }
 
-    /// Takes note of a frame.
-    pub(super) fn see(&mut self, sequence: u32, receipt: &Receipt) -> Seen {
-        let ahead = i64::from(sequence.wrapping_sub(self.highest as u32) as i32);
-        let place = self.highest.saturating_add_signed(ahead);
+    /// The place of `sequence`.
+    pub(super) fn place(&self, sequence: u32) -> u64 {
+        place_near(self.highest, sequence)
+    }
+
+    /// Takes note of the frame at `place`.
+    pub(super) fn see(&mut self, place: u64, receipt: &Receipt) -> Seen {
         if place + u64::from(SEQUENCE_WINDOW) <= self.highest {
             return Seen::New;
         }
@@ -142,13 +144,14 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     fn see(track: &mut Track, sequence: u32) -> bool {
-        track.see(sequence, &Receipt::none()) == Seen::New
+        let place = track.place(sequence);
+        track.see(place, &Receipt::none()) == Seen::New
     }
 
     #[test]
     fn missing_and_repeated_frames_are_exact_even_out_of_order_and_across_the_wrap() {
         let start = u32::MAX - 2;
-        let mut track = Track::new(start);
+        let mut track = Track::new(PLACE_MIN + u64::from(start));
         for ahead in [0, 1, 3, 2, 3, 7, 0] {
             see(&mut track, start.wrapping_add(ahead));
         }
@@ -157,14 +160,14 @@ mod tests {
 
     #[test]
     fn a_frame_from_before_the_first_is_not_a_loss() {
-        let mut track = Track::new(5);
+        let mut track = Track::new(PLACE_MIN + 5);
         assert!(see(&mut track, 5) && see(&mut track, 4));
         assert_eq!((track.frames(), track.frames_lost()), (2, 0));
     }
 
     #[test]
     fn a_jump_beyond_the_window_forgets_and_still_counts() {
-        let mut track = Track::new(0);
+        let mut track = Track::new(PLACE_MIN);
         see(&mut track, 0);
         see(&mut track, 1_000_000);
         assert!(see(&mut track, 999_999));
@@ -182,10 +185,10 @@ mod tests {
                 fired.fetch_add(1, Ordering::SeqCst);
             })
         };
-        let mut track = Track::new(0);
+        let mut track = Track::new(PLACE_MIN);
         let (original, repeat) = (receipt(), receipt());
-        assert_eq!(track.see(0, &original), Seen::New);
-        assert_eq!(track.see(0, &repeat), Seen::Repeat);
+        assert_eq!(track.see(PLACE_MIN, &original), Seen::New);
+        assert_eq!(track.see(PLACE_MIN, &repeat), Seen::Repeat);
         repeat.settle();
         assert_eq!(fired.load(Ordering::SeqCst), 0);
         original.settle();
@@ -194,24 +197,24 @@ mod tests {
 
     #[test]
     fn a_frame_whose_original_was_given_up_is_new_again() {
-        let mut track = Track::new(0);
+        let mut track = Track::new(PLACE_MIN);
         let original = Receipt::new(|| ());
-        assert_eq!(track.see(0, &original), Seen::New);
+        assert_eq!(track.see(PLACE_MIN, &original), Seen::New);
         drop(original);
         let again = Receipt::new(|| ());
-        assert_eq!(track.see(0, &again), Seen::New);
+        assert_eq!(track.see(PLACE_MIN, &again), Seen::New);
         again.settle();
         assert_eq!((track.frames(), track.repeats), (1, 0));
     }
 
     #[test]
     fn lost_samples_come_from_the_devices_own_count() {
-        let mut track = Track::new(0);
+        let mut track = Track::new(PLACE_MIN);
         see(&mut track, 0);
         track.samples += 100;
         track.status(150, 3);
         assert_eq!((track.samples_lost, track.dropped_by_device), (50, 3));
-        let mut late = Track::new(900);
+        let mut late = Track::new(PLACE_MIN + 900);
         late.samples += 10;
         late.status(5_000, 0);
         late.samples += 20;

@@ -3,29 +3,23 @@
 //! A frame is checked, its sequence noted, and its samples turned into columns by the catalogue that it
 //! names. Frames of an unknown revision are held, raw and bounded, until the Describe comes.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pitwire_wire::{self as wire, Deframer, Header, Payload, Piece};
+use pitwire_wire::{self as wire, Deframer, Payload, Piece};
 
-use super::catalogue::{Catalogue, CatalogueRecord, Parts, clock_base};
+use super::catalogue::{CatalogueRecord, clock_base};
+use super::declare::Declaring;
+use super::device::{Context, Device, span_us};
 use super::held::{Held, HeldBytes, HeldFrames};
-use super::track::{Seen, Track};
-use super::{Arrival, Format, Remember, SourceSpec, columns, malformed, quarantined};
-use crate::gauges::{DeviceGauges, DeviceKey};
-use crate::item::{self, Batch, Body, Item, RawMessage};
+use super::track::Seen;
+use super::{Arrival, Format, Gaps, Remember, SourceSpec, malformed, quarantined};
+use crate::item::{Body, Item, RawMessage};
 use crate::ledger::Fate;
-use crate::limits::DEVICES_MAX;
-use crate::receipt::Custody;
-use crate::sample::{ClockBase, DeviceTime, Name, Origin, UnixMicros};
-
-/// Boots of one device followed at once: redelivered frames of the last boot mix with the new one's.
-const BOOTS_MAX: usize = 4;
-/// Catalogues kept per device.
-const REVISIONS_MAX: usize = 4;
+use crate::limits::{DEVICES_MAX, LATE_FROM_A_BROKER, LATE_ON_A_LINE};
+use crate::sample::Name;
 
 pub(super) struct Wire {
     spec: SourceSpec,
@@ -35,6 +29,13 @@ pub(super) struct Wire {
     deframer: Option<Box<Deframer>>,
     devices: HashMap<(Name, Name), Device>,
     known: HashMap<(String, String), Vec<CatalogueRecord>>,
+    gaps: Gaps,
+    /// How late a frame may come.
+    late: Duration,
+    /// When something is to be declared missing; never too late.
+    declare_at: Option<Instant>,
+    /// When the last frame came.
+    heard_at: Option<Instant>,
 }
 
 /// How frames of an unknown revision are held.
@@ -45,29 +46,30 @@ pub(super) struct Holding {
     pub(super) bytes: HeldBytes,
 }
 
-struct Device {
-    boots: VecDeque<Boot>,
-    catalogues: VecDeque<(u32, Arc<Catalogue>)>,
-    parts: Option<(u32, Parts)>,
-    held: HeldFrames,
-}
-
-struct Boot {
-    key: DeviceKey,
-    track: Track,
-    /// As a Describe of this boot states it; until one comes the catalogue's holds.
-    base: Option<ClockBase>,
-    origin: Option<Arc<Origin>>,
-    announced: Option<u32>,
-}
-
 impl Wire {
-    pub(super) fn new(spec: SourceSpec, known: &[CatalogueRecord], remember: Remember, holding: Holding) -> Self {
+    pub(super) fn new(
+        spec: SourceSpec,
+        known: &[CatalogueRecord],
+        remember: Remember,
+        holding: Holding,
+        gaps: Gaps,
+    ) -> Self {
         let mut by_device: HashMap<_, Vec<_>> = HashMap::new();
         for record in known {
             by_device.entry((record.car.clone(), record.device.clone())).or_default().push(record.clone());
         }
-        Self { spec, remember, holding, deframer: Some(Box::default()), devices: HashMap::new(), known: by_device }
+        Self {
+            spec,
+            remember,
+            holding,
+            deframer: Some(Box::default()),
+            devices: HashMap::new(),
+            known: by_device,
+            gaps,
+            late: LATE_ON_A_LINE,
+            declare_at: None,
+            heard_at: None,
+        }
     }
 
     fn stream(&mut self, mut bytes: &[u8], arrival: &Arrival, out: &mut Vec<Item>) {
@@ -79,9 +81,7 @@ impl Wire {
                 None => break,
                 Some(Piece::Frame(frame)) => {
                     let car = self.spec.car.clone();
-                    if let Err(reason) = self.frame(&car, frame, &Bytes::new(), arrival, out) {
-                        out.push(malformed(&self.spec, arrival.clone(), b"", Bytes::copy_from_slice(frame), reason));
-                    }
+                    self.frame(&car, frame, &Bytes::new(), arrival.clone(), out);
                 }
                 Some(Piece::Garbage { bytes, reason }) => {
                     self.spec.gauges.garbage_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -96,16 +96,24 @@ impl Wire {
         self.deframer = Some(deframer);
     }
 
-    /// Decodes one frame.
+    /// Decodes one frame, or passes it on as malformed; its receipt goes with it.
+    fn frame(&mut self, car: &Name, frame: &[u8], topic: &Bytes, mut arrival: Arrival, out: &mut Vec<Item>) {
+        match self.decode_frame(car, frame, topic, &mut arrival, out) {
+            Ok(()) => arrival.receipt.settle(),
+            Err(reason) => out.push(malformed(&self.spec, arrival, topic, Bytes::copy_from_slice(frame), reason)),
+        }
+    }
+
+    /// Decodes one frame, whose receipt becomes one that also notes its sequence as settled.
     ///
     /// # Errors
     /// Why it cannot be decoded: nothing was made of it then, and its receipt is the caller's to pass on.
-    fn frame(
+    fn decode_frame(
         &mut self,
         car: &Name,
         frame: &[u8],
         topic: &Bytes,
-        arrival: &Arrival,
+        arrival: &mut Arrival,
         out: &mut Vec<Item>,
     ) -> Result<(), String> {
         let (header, payload) = wire::decode(frame).map_err(|error| error.to_string())?;
@@ -120,10 +128,19 @@ impl Wire {
             self.devices.insert((car.clone(), device_name.clone()), device);
         }
         let Some(device) = self.devices.get_mut(&(car.clone(), device_name.clone())) else { return Ok(()) };
-        let context = Context { spec: &self.spec, remember: &self.remember, car, device: &device_name };
+        let context =
+            Context { spec: &self.spec, remember: &self.remember, gaps: &self.gaps, car, device: &device_name };
 
-        let boot = device.boot(&context, &header);
-        let seen = device.boots[boot].track.see(header.sequence, &arrival.receipt);
+        let boot = device.boot(&context, &header, arrival.accepted_at, out);
+        let (seen, opened) = device.boots[boot].see(header.sequence, span_us(&header, &payload), arrival);
+        if arrival.comes_again {
+            self.late = LATE_FROM_A_BROKER;
+        }
+        self.heard_at = Some(arrival.accepted_at);
+        let describes = matches!(payload, Payload::Describe(_));
+        let failed = self.gaps.book.take_failed().then_some(arrival.accepted_at);
+        let due = if opened { device.declares_at(self.late) } else { None };
+        self.declare_at = [self.declare_at, due, failed].into_iter().flatten().min();
         match payload {
             // Also a repetition: what it says may have been forgotten since, and it makes no sample.
             Payload::Describe(describe) => {
@@ -151,14 +168,28 @@ impl Wire {
             payload => device.data(&context, boot, &header, &payload, arrival, out)?,
         }
         device.show(&context, header.boot);
+        if describes {
+            // What could not be declared before can be now.
+            self.declare_at = [self.declare_at, device.declares_at(self.late)].into_iter().flatten().min();
+        }
         Ok(())
+    }
+
+    /// Declares what is final, and finds out when the next is.
+    fn declare(&mut self, when: Declaring, out: &mut Vec<Item>) {
+        for ((car, device), state) in &mut self.devices {
+            let context = Context { spec: &self.spec, remember: &self.remember, gaps: &self.gaps, car, device };
+            state.declare(&context, when, out);
+        }
+        self.declare_at = self.devices.values().filter_map(|device| device.declares_at(self.late)).min();
     }
 }
 
 impl Format for Wire {
     fn decode(&mut self, message: RawMessage, out: &mut Vec<Item>) {
         let RawMessage { body, accepted_at, received, receipt, .. } = message;
-        let arrival = Arrival { accepted_at, received, receipt };
+        let comes_again = !receipt.is_none();
+        let arrival = Arrival { accepted_at, received, receipt, comes_again };
         match body {
             Body::Opened => {
                 let cut = self.deframer.as_mut().map_or(0, |deframer| deframer.reset());
@@ -169,21 +200,16 @@ impl Format for Wire {
                 self.stream(&bytes, &arrival, out);
                 arrival.receipt.settle();
             }
-            Body::Message { topic, payload } => {
-                let made = match self.spec.car_of(&topic) {
-                    Ok(car) => self.frame(&car, &payload, &topic, &arrival, out),
-                    Err(reason) => Err(reason),
-                };
-                match made {
-                    Ok(()) => arrival.receipt.settle(),
-                    Err(reason) => out.push(malformed(&self.spec, arrival, &topic, payload, reason)),
-                }
-            }
+            Body::Message { topic, payload } => match self.spec.car_of(&topic) {
+                Ok(car) => self.frame(&car, &payload, &topic, arrival, out),
+                Err(reason) => out.push(malformed(&self.spec, arrival, &topic, payload, reason)),
+            },
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.devices.values().filter_map(|device| device.held.copy_at(self.holding.copy_after)).min()
+        let copies = self.devices.values().filter_map(|device| device.held.copy_at(self.holding.copy_after));
+        copies.chain(self.declare_at).min()
     }
 
     fn on_deadline(&mut self, now: Instant, out: &mut Vec<Item>) {
@@ -193,235 +219,25 @@ impl Format for Wire {
                 out.push(quarantined(&self.spec, arrival, &topic, frame, reason));
             }
         }
+        if self.declare_at.is_some_and(|at| at <= now) {
+            self.declare(Declaring { now: Some(now), accepted_at: now, late: self.late }, out);
+        }
     }
 
     /// Held frames of a source that cannot send again go to the quarantine; the others are left
-    /// unacknowledged, and come again.
+    /// unacknowledged, and come again. So may what is missing of the latter.
     fn finish(&mut self, out: &mut Vec<Item>) {
+        if let Some(accepted_at) = self.heard_at.filter(|_| self.late == LATE_ON_A_LINE) {
+            self.declare(Declaring { now: None, accepted_at, late: self.late }, out);
+        }
         for device in self.devices.values_mut() {
             for held in device.held.take_all() {
                 self.spec.gauges.held_frames.fetch_sub(1, Ordering::Relaxed);
-                if !held.copied && held.arrival.receipt.is_none() {
+                if !held.copied && !held.arrival.comes_again {
                     let reason = "the agent stopped before the frame's catalogue came".to_owned();
                     out.push(malformed(&self.spec, held.arrival, &held.topic, held.frame, reason));
                 }
             }
         }
-    }
-}
-
-/// What the steps on one frame share.
-struct Context<'a> {
-    spec: &'a SourceSpec,
-    remember: &'a Remember,
-    car: &'a Name,
-    device: &'a Name,
-}
-
-impl Device {
-    fn from_known(records: Vec<CatalogueRecord>, held: HeldFrames) -> Self {
-        // The newest are the last.
-        let newest = records.iter().skip(records.len().saturating_sub(REVISIONS_MAX));
-        let known = newest.filter_map(|r| Some((r.revision, Arc::new(Catalogue::from_record(r)?))));
-        Self { boots: VecDeque::new(), catalogues: known.collect(), parts: None, held }
-    }
-
-    fn catalogue(&self, revision: u32) -> Option<&Arc<Catalogue>> {
-        self.catalogues.iter().find(|(known, _)| *known == revision).map(|(_, catalogue)| catalogue)
-    }
-
-    /// The index of the frame's boot, opened if it is new.
-    fn boot(&mut self, context: &Context<'_>, header: &Header) -> usize {
-        if let Some(index) = self.boots.iter().position(|boot| boot.key.2 == header.boot) {
-            return index;
-        }
-        if self.boots.len() >= BOOTS_MAX {
-            self.boots.pop_front();
-        }
-        let key = (context.car.to_string(), context.device.to_string(), header.boot);
-        let track = Track::new(header.sequence);
-        self.boots.push_back(Boot { key, track, base: None, origin: None, announced: None });
-        self.boots.len() - 1
-    }
-
-    fn describe(
-        &mut self,
-        context: &Context<'_>,
-        header: &Header,
-        describe: &wire::Describe<'_>,
-        arrival: &Arrival,
-        out: &mut Vec<Item>,
-    ) -> Result<(), String> {
-        let revision = header.catalogue;
-        let base = clock_base(describe);
-        if let Some((_, known)) = self.catalogues.iter_mut().find(|(known, _)| *known == revision) {
-            // The revision covers the channels only.
-            if known.base != base {
-                *known = Arc::new(known.with_base(base));
-                (context.remember)(&known.record(context.car, context.device, revision));
-            }
-            return Ok(());
-        }
-        if self.parts.as_ref().is_none_or(|(known, _)| *known != revision) {
-            self.parts = Some((revision, Parts::new(describe)));
-        }
-        let Some((_, parts)) = &mut self.parts else { return Ok(()) };
-        match parts.add(describe, arrival.received.0) {
-            Err(reason) => {
-                self.parts = None;
-                return Err(reason);
-            }
-            Ok(None) => {}
-            Ok(Some(catalogue)) => {
-                self.parts = None;
-                (context.remember)(&catalogue.record(context.car, context.device, revision));
-                if self.catalogues.len() >= REVISIONS_MAX {
-                    self.catalogues.pop_front();
-                }
-                self.catalogues.push_back((revision, Arc::new(catalogue)));
-                self.release(context, revision, out);
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps a frame until its catalogue comes; the oldest go to the quarantine if there are too many.
-    fn hold(&mut self, context: &Context<'_>, held: Held, out: &mut Vec<Item>) {
-        context.spec.gauges.held_frames.fetch_add(1, Ordering::Relaxed);
-        for oldest in self.held.push(held) {
-            context.spec.gauges.held_frames.fetch_sub(1, Ordering::Relaxed);
-            if oldest.copied {
-                context.spec.gauges.malformed.fetch_add(1, Ordering::Relaxed);
-                continue;
-            }
-            let reason = format!("device {} sent no describe for the frame's catalogue", context.device);
-            out.push(malformed(context.spec, oldest.arrival, &oldest.topic, oldest.frame, reason));
-        }
-    }
-
-    /// Decodes the held frames of a revision that is now known.
-    fn release(&mut self, context: &Context<'_>, revision: u32, out: &mut Vec<Item>) {
-        for Held { frame, topic, arrival, .. } in self.held.take(revision) {
-            context.spec.gauges.held_frames.fetch_sub(1, Ordering::Relaxed);
-            let decoded = wire::decode(&frame).map_err(|error| error.to_string());
-            let made = decoded.and_then(|(header, payload)| {
-                let known = self.boots.iter().any(|boot| boot.key.2 == header.boot);
-                let boot = self.boot(context, &header);
-                if !known {
-                    // Its boot has been forgotten since it came.
-                    self.boots[boot].track.see(header.sequence, &arrival.receipt);
-                }
-                self.data(context, boot, &header, &payload, &arrival, out)?;
-                self.show(context, header.boot);
-                Ok(())
-            });
-            match made {
-                Ok(()) => arrival.receipt.settle(),
-                Err(reason) => out.push(malformed(context.spec, arrival, &topic, frame.clone(), reason)),
-            }
-        }
-    }
-
-    /// How many samples a frame holds, as far as that can be told.
-    fn samples_of(&self, header: &Header, payload: &Payload<'_>) -> u64 {
-        match payload {
-            Payload::Burst(burst) => burst.values.len() as u64,
-            Payload::Scan(scan) => {
-                let channels = self.catalogue(header.catalogue).and_then(|c| Some(c.group(scan.group)?.count()));
-                channels.unwrap_or(0) as u64 * u64::from(scan.count)
-            }
-            _ => 0,
-        }
-    }
-
-    /// Turns a Burst, a Scan or an Event into an item.
-    fn data(
-        &mut self,
-        context: &Context<'_>,
-        boot: usize,
-        header: &Header,
-        payload: &Payload<'_>,
-        arrival: &Arrival,
-        out: &mut Vec<Item>,
-    ) -> Result<(), String> {
-        let Some(catalogue) = self.catalogue(header.catalogue).cloned() else {
-            return Err("its catalogue is not known".into());
-        };
-        let boot = &mut self.boots[boot];
-        let origin = boot.origin(context, boot.base.unwrap_or(catalogue.base));
-        if boot.announced != Some(header.catalogue) {
-            boot.announced = Some(header.catalogue);
-            out.push(Item::Catalogue(item::Catalogue {
-                origin: origin.clone(),
-                revision: header.catalogue,
-                channels: catalogue.metas(),
-                changed: Vec::new(),
-                t: DeviceTime(header.t0_us),
-                received: UnixMicros(catalogue.since_us),
-                accepted_at: arrival.accepted_at,
-            }));
-        }
-        let columns = match payload {
-            Payload::Burst(burst) => vec![columns::burst(&catalogue, header.t0_us, burst)?],
-            Payload::Scan(scan) => columns::scan(&catalogue, header.t0_us, scan)?,
-            Payload::Event(event) => {
-                out.push(Item::Event(item::Event {
-                    origin,
-                    t: DeviceTime(header.t0_us),
-                    sequence: header.sequence,
-                    kind: event_kind(event.kind),
-                    number: event.number,
-                    text: event.text.to_owned(),
-                    accepted_at: arrival.accepted_at,
-                    received: arrival.received,
-                    receipt: arrival.receipt.clone(),
-                }));
-                return Ok(());
-            }
-            Payload::Describe(_) | Payload::Status(_) => return Ok(()),
-        };
-        let samples: u64 = columns.iter().map(|column| column.len() as u64).sum();
-        boot.track.samples += samples;
-        let tally = context.spec.ledger.receive(context.spec.id, samples);
-        let custody = Custody { receipt: arrival.receipt.clone(), tally };
-        let (accepted_at, received) = (arrival.accepted_at, arrival.received);
-        out.push(Item::Batch(Batch { origin, columns, accepted_at, received, custody }));
-        Ok(())
-    }
-
-    fn show(&self, context: &Context<'_>, boot: u32) {
-        let Some(Boot { key, track, .. }) = self.boots.iter().find(|known| known.key.2 == boot) else { return };
-        let gauges = DeviceGauges {
-            frames: track.frames(),
-            frames_lost: track.frames_lost(),
-            samples: track.samples,
-            samples_lost: track.samples_lost,
-            duplicate_frames: track.repeats,
-            dropped_by_device: track.dropped_by_device,
-        };
-        context.spec.gauges.set_device(key, &gauges);
-    }
-}
-
-impl Boot {
-    fn origin(&mut self, context: &Context<'_>, base: ClockBase) -> Arc<Origin> {
-        match &self.origin {
-            Some(origin) if origin.base == base => origin.clone(),
-            _ => {
-                let (car, device) = (context.car.clone(), context.device.clone());
-                let origin = Arc::new(Origin { car, device, boot: self.key.2, base });
-                self.origin = Some(origin.clone());
-                origin
-            }
-        }
-    }
-}
-
-const fn event_kind(kind: wire::EventKind) -> &'static str {
-    match kind {
-        wire::EventKind::Lap => "lap",
-        wire::EventKind::Session => "session",
-        wire::EventKind::Marker => "marker",
-        wire::EventKind::Text => "text",
     }
 }

@@ -15,6 +15,7 @@ use super::status::{
     ConfigStatus, DeliverMode, DeviceStatus, POLICIES, SourceState, SourceStatus, SpillState, SpillStatus, Status,
     StoreState, StoreStatus,
 };
+use crate::gap::Declared;
 use crate::ledger::{Counts, Snapshot};
 use crate::preprocess::Deed;
 
@@ -46,6 +47,7 @@ impl Collector for Scrape {
         spill(&self.status.spill, &mut out)?;
         store(&self.status.store, &mut out)?;
         steps(&self.status.preprocess, &mut out)?;
+        gaps(&self.status.gaps, &mut out)?;
         config(&self.status.config, &mut out)?;
         self.process(&mut out)
     }
@@ -179,6 +181,16 @@ fn steps(deeds: &[Deed], out: &mut Out) -> fmt::Result {
         (labels, deed.samples)
     });
     out.counter("pitwire_preprocess_samples", None, "Samples that a step did something about.", rows)
+}
+
+fn gaps(gaps: &[Declared], out: &mut Out) -> fmt::Result {
+    let rows = || gaps.iter().map(|gap| ([("reason", gap.reason.as_str())], gap));
+    let events = rows().map(|(labels, gap)| (labels, gap.events));
+    out.counter("pitwire_gaps", None, "Gaps that were declared as events.", events)?;
+    let frames = rows().map(|(labels, gap)| (labels, gap.frames));
+    out.counter("pitwire_gap_frames", None, "Missing frames in them, where the sequence tells.", frames)?;
+    let samples = rows().map(|(labels, gap)| (labels, gap.samples));
+    out.counter("pitwire_gap_samples", None, "Missing samples in them, where that is known.", samples)
 }
 
 fn config(config: &ConfigStatus, out: &mut Out) -> fmt::Result {

@@ -14,6 +14,7 @@ use account::ledger;
 pub use flow::{PipelineStatus, StageStatus, VerdictKind, VerdictStatus};
 
 use super::process::ProcessStatus;
+use crate::gap::Declared;
 use crate::ledger::Snapshot;
 use crate::preprocess::Deed;
 
@@ -53,6 +54,8 @@ pub struct Status {
     pub channels: usize,
     /// What the steps did and why: a line for each step, rule and reason that occurred.
     pub preprocess: Vec<Deed>,
+    /// Gaps that were declared, by reason.
+    pub gaps: Vec<Declared>,
     /// Which configuration holds.
     pub config: ConfigStatus,
 }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::status::*;
 use super::*;
+use crate::gap::{self, Declared};
 use crate::ledger::{Counts, Policy, Snapshot};
 use crate::pipeline::Order;
 use crate::preprocess::{Deed, Reason, StepName};
@@ -140,6 +141,7 @@ fn status() -> Status {
         deliver: DeliverStatus { mode: DeliverMode::Draining, durable_within_ms: 1000, flush_after_ms: 200 },
         process: ProcessStatus { resident_bytes: Some(1 << 20), cpu_s: Some(0.25) },
         channels: 1,
+        gaps: vec![Declared { reason: gap::Reason::Restart, events: 2, frames: 30, samples: 0 }],
         preprocess: vec![Deed {
             step: StepName::Validate,
             rule: "brake.*".into(),

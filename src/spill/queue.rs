@@ -64,8 +64,9 @@ impl Spill {
         })?;
         let mut state = State::default();
         let list = fault("list the spill directory");
-        let (recovery, next_id) = recover(&fs, &dir, &mut state, observer.as_ref()).map_err(list)?;
+        let (recovery, next_id, notes) = recover(&fs, &dir, &mut state, observer.as_ref()).map_err(list)?;
         let shared = Arc::new(Shared::new(config, fs, observer, state, lock));
+        shared.note(notes);
         let (commands, orders) = mpsc::channel();
         let writer = Writer::new(shared.clone(), next_id);
         std::thread::Builder::new()
@@ -173,7 +174,9 @@ impl Spill {
                 return None;
             };
             lease.hand_over();
-            self.ask_tidy(records.is_empty());
+            // A record was lost: something may be finished, or said of it.
+            let lost = shared.state().notes_bytes() > 0;
+            self.ask_tidy(records.is_empty() || lost);
             if !records.is_empty() {
                 return Some(records);
             }
@@ -221,6 +224,7 @@ impl Spill {
             dropped_records: counts.dropped_records,
             dropped_weight: counts.dropped_weight,
             lost_records: counts.lost_records,
+            lost_notes: counts.lost_notes,
             failed_syncs: counts.failed_syncs,
             failed_writes: counts.failed_writes,
             failed_reads: counts.failed_reads,

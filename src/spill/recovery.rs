@@ -5,24 +5,24 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Position;
 use super::fs::Filesystem;
 use super::index::Entry;
 use super::scan::{DAMAGED_DIR, Scan, parse_segment_file_name};
 use super::segment::{GapReason, RecordInfo};
 use super::shared::State;
 use super::stats::{Observer, Recovery};
+use super::{Position, Record};
 
 /// Fills the index from the directory; answers what was found and the first
-/// number that no segment has.
+/// number that no segment has, and what the observer says of the gaps.
 pub(super) fn recover(
     fs: &Arc<dyn Filesystem>,
     dir: &Path,
     state: &mut State,
     observer: &dyn Observer,
-) -> io::Result<(Recovery, u64)> {
+) -> io::Result<(Recovery, u64, Vec<Record>)> {
     let mut recovery = Recovery::default();
-    let mut last_id = 0;
+    let (mut last_id, mut notes) = (0, Vec::new());
     // Absent, as a rule.
     for file in fs.list(&dir.join(DAMAGED_DIR)).unwrap_or_default() {
         state.damaged_bytes += file.bytes;
@@ -33,6 +33,9 @@ pub(super) fn recover(
         last_id = last_id.max(id);
         recovery.segments += 1;
         recovery.bytes += segment.bytes;
+        for gap in &segment.gaps {
+            notes.extend(observer.damaged(gap));
+        }
         // Nothing can be done with these, so they are not ours to delete.
         let unusable = segment.records.is_empty()
             && segment.gaps.iter().any(|gap| matches!(gap.reason, GapReason::Unreadable | GapReason::Version(_)));
@@ -60,5 +63,5 @@ pub(super) fn recover(
     }
     recovery.records = state.index.records();
     recovery.weight = state.index.weight();
-    Ok((recovery, last_id + 1))
+    Ok((recovery, last_id + 1, notes))
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::config::Config;
+use super::frame::framed_bytes;
 use super::fs::{Filesystem, SegmentFile};
 use super::index::{Index, Ticket};
 use super::scan::segment_file_name;
@@ -31,6 +32,8 @@ pub(super) struct State {
     /// Segments that could not be read at start, or are of a later version:
     /// left alone.
     pub(super) unusable_bytes: u64,
+    /// What the observer wants to be known about what is gone, not yet written.
+    pub(super) notes: Vec<Record>,
     pub(super) counts: Counts,
     pub(super) closed: bool,
 }
@@ -38,6 +41,11 @@ pub(super) struct State {
 impl State {
     pub(super) fn disk_bytes(&self) -> u64 {
         self.index.bytes() + self.damaged_bytes + self.unusable_bytes
+    }
+
+    /// Bytes that the notes take in a commit.
+    pub(super) fn notes_bytes(&self) -> u64 {
+        self.notes.iter().map(framed_bytes).sum()
     }
 }
 
@@ -52,6 +60,7 @@ pub(super) struct Counts {
     pub(super) dropped_records: u64,
     pub(super) dropped_weight: u64,
     pub(super) lost_records: u64,
+    pub(super) lost_notes: u64,
     pub(super) last_error: Option<String>,
 }
 
@@ -169,7 +178,8 @@ impl Shared {
                         offset = ticket.entry.offset,
                         "a record was damaged on disk"
                     );
-                    self.observer.lost(Gone { position, meta: None, weight: ticket.entry.weight });
+                    let gone = Gone { position, meta: None, payload: None, weight: ticket.entry.weight };
+                    self.note(self.observer.lost(gone));
                 }
                 Err(error) => {
                     refused = Some(position.segment);

@@ -8,9 +8,9 @@ use crate::File;
 /// own, named as if it were a module.
 const LEVELS: &[&[&str]] = &[
     &["pipeline", "limits", "sample", "row"],
-    &["ledger", "clock", "gauges", "live"],
+    &["ledger", "clock", "gauges", "live", "gap"],
     &["receipt"],
-    &["item"],
+    &["item", "settled"],
     &["source", "decode", "preprocess", "chunk", "store", "spill"],
     &["deliver", "monitor", "export"],
     &["config", "state"],

@@ -13,7 +13,6 @@ const LINES_HARD_MAX: usize = 500;
 pub(crate) const LONG: &[(&str, &str)] = &[
     ("firmware-sim/src/run/wire.rs", "one state machine: a line and every fault on it"),
     ("src/chunk/build.rs", "one stage; its steps share the device's open chunks"),
-    ("src/decode/wire.rs", "one decoder; frames, catalogues and held frames share the device's state"),
     ("src/spill/faulty.rs", "one file system in memory, for tests"),
 ];
 

@@ -230,7 +230,9 @@ proptest! {
         prop_assert_eq!(settled, (0..bench.messages).collect::<Vec<_>>(), "each once");
         let mut out = Vec::new();
         bench.stage.finish(&mut out);
-        prop_assert!(out.is_empty(), "everything held has a copy already");
+        let gap = |item: &Item| matches!(item, Item::Event(event) if event.kind == crate::gap::KIND_GAP);
+        prop_assert!(out.iter().all(gap), "everything held has a copy already");
+        prop_assert!(out.is_empty() || on_a_line, "what a broker has may still come");
     }
 
     #[test]

@@ -109,6 +109,8 @@ async fn metrics_keep_the_grammar_and_show_every_line_of_the_ledger() {
             "_total{step=\"validate\",rule=\"brake.*\",reason=\"out_of_range\"}".into(),
             4.0,
         ),
+        ("pitwire_gaps", "_total{reason=\"restart\"}".into(), 2.0),
+        ("pitwire_gap_frames", "_total{reason=\"restart\"}".into(), 30.0),
         ("pitwire_config_revision", String::new(), 2.0),
         ("pitwire_config_refused", "_total".into(), 1.0),
         ("pitwire_source_up", format!("{{{ecu},kind=\"serial\"}}"), 1.0),

@@ -54,6 +54,7 @@ async fn the_status_is_the_contracts_word_for_word() {
         "channels": 1,
         "preprocess": [{"step": "validate", "rule": "brake.*", "reason": "out_of_range", "samples": 4,
                         "last": "brake.front 512 bar"}],
+        "gaps": [{"reason": "restart", "events": 2, "frames": 30, "samples": 0}],
         "config": {"revision": 2, "since_us": 1_790_000_000_000_000_i64, "refused": 1, "refusal": ""}
     });
     assert_eq!(answer.json(), expected);

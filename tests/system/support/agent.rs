@@ -34,10 +34,10 @@ impl Setup {
     pub(crate) fn write(&self, bench: &Bench) -> PathBuf {
         let Self { store, spill, more, state } = self;
         let state = if state.as_os_str().is_empty() { &bench.path("state") } else { state };
-        let dir = bench.path("spill");
+        let (run, dir) = (bench.path("run"), bench.path("spill"));
         let dir = if spill.contains("dir =") { String::new() } else { format!("dir = {dir:?}\n") };
         let text = format!(
-            "car = \"44\"\nstate_dir = {state:?}\n\n[store]\nurl = {store:?}\n\n[spill]\n{dir}{spill}\n\n\
+            "car = \"44\"\nstate_dir = {state:?}\nruntime_dir = {run:?}\n\n[store]\nurl = {store:?}\n\n[spill]\n{dir}{spill}\n\n\
              [monitor]\nlisten = \"127.0.0.1:0\"\n\n{more}\n"
         );
         let path = bench.path("pitwire.toml");
