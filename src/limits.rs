@@ -97,6 +97,13 @@ pub const FLUSHES_BYTES_MAX: usize = 8 * MIB;
 
 /// MQTT packets: a wire frame is at most 4 KiB, a JSON message with 782 channels about 32 KiB.
 pub const MQTT_PACKET_BYTES_MAX: u32 = 256 * 1024;
+/// The same where MQTT 3.1.1 is spoken: such a broker cannot be told what is too large, and would send it again for
+/// ever if the connection ended over it. So more is read, and what exceeds [`MQTT_PACKET_BYTES_MAX`] is dropped and
+/// acknowledged, as a broker does by itself with MQTT 5.
+pub const MQTT_311_PACKET_BYTES_MAX: usize = 16 * MIB;
+const _: () = assert!(MQTT_PACKET_BYTES_MAX as usize <= MQTT_311_PACKET_BYTES_MAX);
+/// Messages that any broker can have unacknowledged: their ids have 16 bits, and 0 is none.
+pub const MQTT_WINDOW_MAX: usize = 65_535;
 /// Default of `receive_maximum`: with 4 KiB frames 16 MiB are unacknowledged at worst.
 pub const MQTT_RECEIVE_MAXIMUM: u16 = 4_096;
 
