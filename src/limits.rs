@@ -146,6 +146,11 @@ pub const PARTITION_BYTES_MAX: u64 = 100_000_000;
 pub const UNSTORED_FLUSHES_MAX: usize = 1_024;
 /// Their bytes, those on the way to the store or the spill included: the `f1` tier's 2.2 MB/s × 10 s.
 pub const UNSTORED_BYTES_MAX: usize = 24 * MIB;
+/// Of these, while nothing can be written, those that a broker waits for: one for each message of a window at its default.
+pub const KEPT_FLUSHES_MAX: usize = MQTT_RECEIVE_MAXIMUM as usize;
+/// Their bytes: such a window of frames of 1 KiB, four times that as rows. The rest is left to serial ports.
+pub const KEPT_BYTES_MAX: usize = 16 * MIB;
+const _: () = assert!(KEPT_BYTES_MAX + LIVE_BYTES_MAX <= UNSTORED_BYTES_MAX);
 /// Bytes of live writes in flight, and of one append to the spill: a few of the largest flushes.
 pub const LIVE_BYTES_MAX: usize = 8 * MIB;
 const _: () = assert!(LIVE_BYTES_MAX + 2 * FLUSH_BYTES_MAX <= UNSTORED_BYTES_MAX);
