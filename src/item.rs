@@ -53,6 +53,8 @@ pub enum Body {
         /// What.
         payload: Bytes,
     },
+    /// Nothing: the source wants what it gave before to become durable soon, since it is sent no more until then.
+    Flush,
 }
 
 impl RawMessage {
@@ -60,7 +62,7 @@ impl RawMessage {
     #[must_use]
     pub fn bytes(&self) -> usize {
         128 + match &self.body {
-            Body::Opened => 0,
+            Body::Opened | Body::Flush => 0,
             Body::Stream(bytes) => bytes.len(),
             Body::Message { topic, payload } => topic.len() + payload.len(),
         }
@@ -78,6 +80,8 @@ pub enum Item {
     Catalogue(Catalogue),
     /// A message that cannot be decoded.
     Malformed(Malformed),
+    /// A wish of a source: what it gave before is to be gathered no longer.
+    Flush(SourceId),
 }
 
 impl Item {
@@ -92,6 +96,7 @@ impl Item {
             Self::Event(event) => 192 + event.text.len(),
             Self::Catalogue(catalogue) => 128 + 160 * (catalogue.channels.len() + catalogue.changed.len()),
             Self::Malformed(malformed) => 192 + malformed.payload.len(),
+            Self::Flush(_) => 32,
         }
     }
 }

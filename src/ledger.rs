@@ -44,6 +44,8 @@ pub enum Policy {
     Overflow,
     /// A record of the spill was damaged on disk.
     Damaged,
+    /// Nothing could be written, and memory was full.
+    Memory,
 }
 
 /// Where samples end, or wait.

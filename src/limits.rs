@@ -97,6 +97,13 @@ pub const FLUSHES_BYTES_MAX: usize = 8 * MIB;
 
 /// MQTT packets: a wire frame is at most 4 KiB, a JSON message with 782 channels about 32 KiB.
 pub const MQTT_PACKET_BYTES_MAX: u32 = 256 * 1024;
+/// The same where MQTT 3.1.1 is spoken: such a broker cannot be told what is too large, and would send it again for
+/// ever if the connection ended over it. So more is read, and what exceeds [`MQTT_PACKET_BYTES_MAX`] is dropped and
+/// acknowledged, as a broker does by itself with MQTT 5.
+pub const MQTT_311_PACKET_BYTES_MAX: usize = 16 * MIB;
+const _: () = assert!(MQTT_PACKET_BYTES_MAX as usize <= MQTT_311_PACKET_BYTES_MAX);
+/// Messages that any broker can have unacknowledged: their ids have 16 bits, and 0 is none.
+pub const MQTT_WINDOW_MAX: usize = 65_535;
 /// Default of `receive_maximum`: with 4 KiB frames 16 MiB are unacknowledged at worst.
 pub const MQTT_RECEIVE_MAXIMUM: u16 = 4_096;
 
@@ -152,6 +159,11 @@ pub const PARTITION_BYTES_MAX: u64 = 100_000_000;
 pub const UNSTORED_FLUSHES_MAX: usize = 1_024;
 /// Their bytes, those on the way to the store or the spill included: the `f1` tier's 2.2 MB/s × 10 s.
 pub const UNSTORED_BYTES_MAX: usize = 24 * MIB;
+/// Of these, while nothing can be written, those that a broker waits for: one for each message of a window at its default.
+pub const KEPT_FLUSHES_MAX: usize = MQTT_RECEIVE_MAXIMUM as usize;
+/// Their bytes: such a window of frames of 1 KiB, four times that as rows. The rest is left to serial ports.
+pub const KEPT_BYTES_MAX: usize = 16 * MIB;
+const _: () = assert!(KEPT_BYTES_MAX + LIVE_BYTES_MAX <= UNSTORED_BYTES_MAX);
 /// Bytes of live writes in flight, and of one append to the spill: a few of the largest flushes.
 pub const LIVE_BYTES_MAX: usize = 8 * MIB;
 const _: () = assert!(LIVE_BYTES_MAX + 2 * FLUSH_BYTES_MAX <= UNSTORED_BYTES_MAX);

@@ -31,6 +31,8 @@ const SETTLED: u8 = 1;
 const VOID: u8 = 2;
 
 struct Inner {
+    /// Whether somebody outside waits for it, who would send the frame again.
+    owed: AtomicBool,
     void: AtomicBool,
     outcome: Arc<AtomicU8>,
     on_end: Mutex<Option<OnEnd>>,
@@ -73,10 +75,21 @@ impl Receipt {
 
     /// A receipt that calls `on_end` once no share is left, and says how it ended; see [`Self::new`].
     pub fn with_ending(on_end: impl FnOnce(Ending) + Send + 'static) -> Self {
+        Self::open(true, Some(Box::new(on_end)))
+    }
+
+    /// A receipt that nobody waits for, of a frame that cannot be sent again: repetitions that come another way may
+    /// join it.
+    pub fn unowed() -> Self {
+        Self::open(false, None)
+    }
+
+    fn open(owed: bool, on_end: Option<OnEnd>) -> Self {
         let inner = Inner {
+            owed: AtomicBool::new(owed),
             void: AtomicBool::new(false),
             outcome: Arc::new(AtomicU8::new(OPEN)),
-            on_end: Mutex::new(Some(Box::new(on_end))),
+            on_end: Mutex::new(on_end),
             joined: Mutex::default(),
         };
         Self { inner: Some(Arc::new(inner)), settled: false }
@@ -110,7 +123,13 @@ impl Receipt {
         }
     }
 
-    /// Whether anybody waits for it.
+    /// Whether somebody would send the frame again if it became void: its source, or that of a repetition that joined.
+    #[must_use]
+    pub fn is_owed(&self) -> bool {
+        self.inner.as_ref().is_some_and(|inner| inner.owed.load(Ordering::Acquire))
+    }
+
+    /// Whether it is no receipt at all; see [`Self::none`].
     #[must_use]
     pub const fn is_none(&self) -> bool {
         self.inner.is_none()
@@ -148,6 +167,7 @@ impl ReceiptWatch {
             if inner.void.load(Ordering::Acquire) {
                 return Err(repeat);
             }
+            inner.owed.fetch_or(repeat.is_owed(), Ordering::AcqRel);
             inner.joined.lock().unwrap_or_else(PoisonError::into_inner).push(repeat);
             return Ok(());
         }
@@ -237,6 +257,21 @@ mod tests {
         original.settle();
         let all: Vec<_> = seen.try_iter().collect();
         assert_eq!(all, [("original", Ending::Void), ("repeat", Ending::Void)]);
+    }
+
+    #[test]
+    fn what_cannot_be_sent_again_is_owed_to_nobody_until_a_repetition_joins_that_can() {
+        let (repeat, fired) = counted();
+        assert!(repeat.is_owed() && !Receipt::none().is_owed());
+        let original = Receipt::unowed();
+        assert!(!original.is_owed() && !original.is_none());
+        assert!(original.watch().join(Receipt::unowed()).is_ok());
+        assert!(!original.is_owed());
+        let watch = original.watch();
+        assert!(watch.join(repeat).is_ok());
+        assert!(original.is_owed());
+        original.settle();
+        assert_eq!(fired.load(Ordering::SeqCst), 1);
     }
 
     #[test]

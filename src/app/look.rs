@@ -127,6 +127,7 @@ impl Looker {
                 },
                 durable_within_ms: millis(self.config.deliver.durable_within),
                 flush_after_ms: millis(self.config.deliver.flush_after),
+                alarm: deliver.alarm,
             },
             process: ProcessStatus::read(),
             channels: self.live.len(),

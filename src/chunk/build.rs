@@ -11,7 +11,7 @@ use super::bucket::{bucket_length_us, bucket_of};
 use super::open::{OpenChunk, Placement, same};
 use crate::clock::{EARLIEST_PLAUSIBLE, Mapping};
 use crate::item::{Batch, Catalogue, Event, Item, Malformed};
-use crate::ledger::Tally;
+use crate::ledger::{SourceId, Tally};
 use crate::limits::{CLOCKS_MAX, DEVICES_MAX, FLUSH_BYTES_MAX};
 use crate::live::LiveBoard;
 use crate::pipeline::Stage;
@@ -351,6 +351,13 @@ impl Device {
         }
     }
 
+    /// Whether `source` may wait for what is gathered here. Events have no place in the ledger, so nobody knows whose
+    /// they are.
+    fn is_awaited_by(&self, source: SourceId) -> bool {
+        let parts = self.tally.parts();
+        self.oldest.is_some() && (parts.is_empty() || parts.iter().any(|(from, _)| *from == source))
+    }
+
     /// Keeps a share until the flush; one is enough for each frame.
     fn keep(&mut self, receipt: Receipt) {
         if receipt.is_none() || self.receipts.last().is_some_and(|last| last.same_frame(&receipt)) {
@@ -448,6 +455,7 @@ impl Stage for Chunk {
             Item::Event(event) => self.event(event, out),
             Item::Catalogue(catalogue) => self.catalogue(catalogue),
             Item::Malformed(malformed) => out.push(Outgoing::Malformed(malformed)),
+            Item::Flush(source) => self.flush_due(|device| device.is_awaited_by(source), out),
         }
     }
 

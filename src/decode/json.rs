@@ -225,7 +225,7 @@ impl Format for Json {
         let arrival = Arrival { accepted_at, received, comes_again: !receipt.is_none(), receipt };
         let (topic, payload) = match body {
             Body::Message { topic, payload } => (topic, payload),
-            Body::Opened => return arrival.receipt.settle(),
+            Body::Opened | Body::Flush => return arrival.receipt.settle(),
             // `check` refuses this format on a byte stream; should it happen, nothing vanishes.
             Body::Stream(bytes) => (Bytes::new(), bytes),
         };

@@ -25,7 +25,7 @@ use bytes::Bytes;
 
 use crate::gap::GapCounts;
 use crate::gauges::SourceGauges;
-use crate::item::{FormatName, Item, Malformed, RawMessage};
+use crate::item::{Body, FormatName, Item, Malformed, RawMessage};
 use crate::ledger::{Ledger, SourceId};
 use crate::limits::CAR_BYTES_MAX;
 use crate::pipeline::Stage;
@@ -151,6 +151,10 @@ impl Stage for Decode {
     }
 
     fn process(&mut self, message: RawMessage, out: &mut Vec<Item>) {
+        if matches!(message.body, Body::Flush) {
+            message.receipt.settle();
+            return out.push(Item::Flush(message.source));
+        }
         match self.formats.get_mut(&message.source) {
             Some(format) => format.decode(message, out),
             // Only a mistake of ours leads here; the receipt stays void, so nothing is acknowledged.

@@ -178,7 +178,7 @@ fn settle(items: Vec<Item>) {
             }
             Item::Event(event) => event.receipt.settle(),
             Item::Malformed(malformed) => malformed.receipt.settle(),
-            Item::Catalogue(_) => {}
+            Item::Catalogue(_) | Item::Flush(_) => {}
         }
     }
 }

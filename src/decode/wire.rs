@@ -196,6 +196,8 @@ impl Format for Wire {
                 self.spec.gauges.garbage_bytes.fetch_add(cut as u64, Ordering::Relaxed);
                 arrival.receipt.settle();
             }
+            // Seen to by the stage.
+            Body::Flush => arrival.receipt.settle(),
             Body::Stream(bytes) => {
                 self.stream(&bytes, &arrival, out);
                 arrival.receipt.settle();

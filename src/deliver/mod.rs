@@ -28,6 +28,8 @@
 //! data waits, three quarters alone. A live write that could not be answered by its D is not begun: it would take
 //! a place for nothing.
 //!
+//! While neither store nor spill can be written, memory holds what it may; see `memory`.
+//!
 //! Invariants: a receipt fires only when the store has acknowledged, or spill or quarantine have synced, or
 //! a named policy has dropped and counted; nothing is spilled before D unless memory runs out or the agent
 //! stops; a record leaves the spill only after the store has acknowledged it, by the overflow policy or to
@@ -37,14 +39,14 @@
 //! Read `run`, the loop, then `live`, `spilling`, `backlog` and `uplink`, what it decides by subject; `link`
 //! and `decide` are pure, `tasks` is all that waits.
 //!
-//! Deliberately absent so far: adaptive concurrency, priorities, and a ring in memory for the case that
-//! neither store nor spill can be written (then the sources are held back).
+//! Deliberately absent so far: adaptive concurrency, priorities.
 
 mod backlog;
 mod decide;
 mod eta;
 mod link;
 mod live;
+mod memory;
 mod mode;
 mod poison;
 mod quarantine;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::backlog::Backlog;
 use super::eta::Eta;
 use super::link::Link;
+use super::memory::{Memory, is_owed};
 use super::mode::{Mode, mode};
 use super::poison::Suspicion;
 use super::quarantine::Quarantine;
@@ -23,7 +24,6 @@ use super::{Config, Connect};
 use crate::chunk::{Flush, Outgoing};
 use crate::clock::Clock;
 use crate::ledger::{Fate, Ledger};
-use crate::limits::{UNSTORED_BYTES_MAX, UNSTORED_FLUSHES_MAX};
 use crate::pipeline::{Progress, Receiver};
 use crate::receipt::Receipt;
 use crate::row::AgentRow;
@@ -73,14 +73,16 @@ pub struct Deliver {
     /// By the moment at which they go to the spill.
     pub(super) pending: VecDeque<Pending>,
     /// Flushes that are neither stored nor spilled, wherever they are, and their bytes.
-    unstored: usize,
-    unstored_bytes: usize,
+    pub(super) unstored: usize,
+    pub(super) unstored_bytes: usize,
+    pub(super) memory: Memory,
     pub(super) live_writes: usize,
     pub(super) live_bytes: usize,
     pub(super) backlog: Backlog,
     pub(super) connecting: bool,
     pub(super) probing: bool,
     pub(super) spilling: bool,
+    pub(super) spill_began_at: Instant,
     pub(super) spill_retry_at: Option<Instant>,
     /// Flushes that one append to the spill may take: fewer once more did not fit.
     pub(super) spill_flushes_max: usize,
@@ -108,12 +110,14 @@ impl Deliver {
             pending: VecDeque::new(),
             unstored: 0,
             unstored_bytes: 0,
+            memory: Memory::default(),
             live_writes: 0,
             live_bytes: 0,
             backlog: Backlog::new(now),
             connecting: false,
             probing: false,
             spilling: false,
+            spill_began_at: now,
             spill_retry_at: None,
             spill_flushes_max: usize::MAX,
             chores: Chores::new(now),
@@ -135,7 +139,7 @@ impl Deliver {
             if (!self.input_open && self.is_idle()) || self.give_up_at.is_some_and(|at| now >= at) {
                 break;
             }
-            let takes = self.input_open && !self.holds_back();
+            let takes = self.input_open && !self.holds_back(now);
             let wake_at = self.wake_at(now);
             tokio::select! {
                 item = input.recv(), if takes => self.take(item, Instant::now()),
@@ -169,10 +173,12 @@ impl Deliver {
             // What the pipeline itself held up gets a chance with a store that is well.
             due = due.max(now + within / 4);
         }
-        let bytes = flush.rows.bytes();
+        let (bytes, kept) = (flush.rows.bytes(), is_owed(&flush.receipts));
+        let pending = Pending { flush, bytes, due, kept };
         self.unstored += 1;
         self.unstored_bytes += bytes;
-        self.enqueue(Pending { flush, bytes, due });
+        self.memory.takes(&pending);
+        self.enqueue(pending);
     }
 
     /// Puts a flush where it belongs by its time, as a rule at the end.
@@ -185,6 +191,7 @@ impl Deliver {
     pub(super) fn release(&mut self, pending: Pending) -> Flush {
         self.unstored -= 1;
         self.unstored_bytes -= pending.bytes;
+        self.memory.gives(&pending);
         pending.flush
     }
 
@@ -201,15 +208,6 @@ impl Deliver {
 
     pub(super) fn stopping(&self) -> bool {
         self.give_up_at.is_some()
-    }
-
-    /// Whether memory holds as much as it may.
-    pub(super) fn crowded(&self) -> bool {
-        self.unstored >= UNSTORED_FLUSHES_MAX || self.unstored_bytes >= UNSTORED_BYTES_MAX
-    }
-
-    fn holds_back(&self) -> bool {
-        self.crowded() || self.quarantine.full()
     }
 
     fn is_idle(&self) -> bool {
@@ -239,6 +237,7 @@ impl Deliver {
         self.connect(now);
         self.write_live(now);
         self.spill_late(now);
+        self.relieve(now);
         self.write_backlog(now);
         if let Some(work) = self.quarantine.next(now) {
             self.tasks.spawn(work);
@@ -289,7 +288,7 @@ impl Deliver {
         stats.writes_in_flight = self.live_writes + self.backlog.writes;
         stats.pending_flushes = self.unstored;
         stats.pending_bytes = self.unstored_bytes;
-        stats.holding_back = self.holds_back();
+        stats.holding_back = self.holds_back(now);
         let drain = stats.drain;
         drop(stats);
         self.tell_drain(drain, left, now);

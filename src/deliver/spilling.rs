@@ -38,7 +38,7 @@ impl Deliver {
             bytes += next.bytes;
             flushes.push(next);
         }
-        self.spilling = true;
+        (self.spilling, self.spill_began_at) = (true, now);
         self.tasks.spawn(tasks::spill(self.parts.spill.clone(), self.parts.ledger.clone(), flushes));
     }
 
@@ -68,7 +68,7 @@ impl Deliver {
                     SpillFault::Full(reason) => (true, reason),
                     SpillFault::Disk(reason) => (false, reason),
                 };
-                self.fault(&reason, full, "memory holds what it can, then sources are held back");
+                self.fault(&reason, full, "memory holds what it can");
                 self.spill_retry_at = Some(now + SPILL_RETRY_AFTER);
                 flushes.into_iter().for_each(|flush| self.enqueue(flush));
             }

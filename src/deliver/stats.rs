@@ -49,6 +49,8 @@ pub struct DeliverSnapshot {
     pub pending_bytes: usize,
     /// Whether it takes nothing more, since neither store nor spill does.
     pub holding_back: bool,
+    /// What is the matter when nothing can be written, and what to do; empty otherwise.
+    pub alarm: &'static str,
     /// Why the spill does not take what it should, if so.
     pub spill_fault: Option<String>,
     /// Whether that is because it is full.

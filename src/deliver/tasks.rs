@@ -24,6 +24,8 @@ pub(super) struct Pending {
     pub(super) bytes: usize,
     /// When it goes to the spill.
     pub(super) due: Instant,
+    /// Whether a broker waited for something of it when it came.
+    pub(super) kept: bool,
 }
 
 /// A record of the backlog on its way to the store.

@@ -5,6 +5,7 @@
 //! The spill and its files are real; only its calls to the file system can be made to fail.
 
 mod disk;
+mod memory;
 mod pace;
 mod poison;
 mod scripted;

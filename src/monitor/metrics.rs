@@ -112,7 +112,9 @@ impl Scrape {
         out.gauge("pitwire_channels", None, "Channels that the live board follows.", [([], status.channels)])?;
         out.gauge("pitwire_live_clients", None, "Clients that follow the live stream.", [([], self.live_clients)])?;
         let modes = DeliverMode::ALL.map(DeliverMode::as_str);
-        out.state("pitwire_deliver_mode", "Which way the data takes.", modes, status.deliver.mode.as_str())
+        out.state("pitwire_deliver_mode", "Which way the data takes.", modes, status.deliver.mode.as_str())?;
+        let nowhere = [([], u64::from(!status.deliver.alarm.is_empty()))];
+        out.gauge("pitwire_nothing_writable", None, "1 while neither the store nor the spill takes data.", nowhere)
     }
 
     fn queues(&self, out: &mut Out) -> fmt::Result {

@@ -326,6 +326,8 @@ pub struct DeliverStatus {
     pub durable_within_ms: u64,
     /// When a chunk closes by age, ms.
     pub flush_after_ms: u64,
+    /// What is the matter while nothing can be written, and what to do; empty otherwise.
+    pub alarm: &'static str,
 }
 
 /// Which way the data takes.

@@ -138,7 +138,7 @@ fn status() -> Status {
             in_flight: 1,
             latency_ms: Latency { p50: Some(0.5), p99: Some(2.0) },
         },
-        deliver: DeliverStatus { mode: DeliverMode::Draining, durable_within_ms: 1000, flush_after_ms: 200 },
+        deliver: DeliverStatus { mode: DeliverMode::Draining, durable_within_ms: 1000, flush_after_ms: 200, alarm: "" },
         process: ProcessStatus { resident_bytes: Some(1 << 20), cpu_s: Some(0.25) },
         channels: 1,
         gaps: vec![Declared { reason: gap::Reason::Restart, events: 2, frames: 30, samples: 0 }],

@@ -106,7 +106,7 @@ impl Device {
             if custody.receipt.is_none() {
                 // Nobody waits for it, but a repetition that came over another way has to: it is the only copy
                 // that can be asked for again until this one is durable.
-                std::mem::replace(&mut custody.receipt, Receipt::new(|| {})).settle();
+                std::mem::replace(&mut custody.receipt, Receipt::unowed()).settle();
             }
             self.frame = self.frames.open(&custody.receipt);
         }

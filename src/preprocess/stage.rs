@@ -251,7 +251,7 @@ impl Stage for Preprocess {
         match item {
             Item::Batch(batch) => self.batch(batch, out),
             Item::Catalogue(catalogue) => self.catalogue(catalogue, out),
-            Item::Event(_) | Item::Malformed(_) => out.push(item),
+            Item::Event(_) | Item::Malformed(_) | Item::Flush(_) => out.push(item),
         }
     }
 

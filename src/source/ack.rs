@@ -40,6 +40,11 @@ impl AckOrder {
         ticket.generation == self.generation
     }
 
+    /// How many messages of this connection are unacknowledged.
+    pub(super) fn outstanding(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// A message is settled; gives the packet ids that may be acknowledged now, in order.
     pub(super) fn settled(&mut self, ticket: Ticket) -> Vec<u16> {
         if ticket.generation == self.generation

@@ -21,7 +21,7 @@ use crate::item::RawMessage;
 use crate::ledger::SourceId;
 use crate::pipeline::Sender;
 
-pub use mqtt::{MqttConfig, TlsConfig, run as run_mqtt};
+pub use mqtt::{MqttConfig, Protocol, TlsConfig, run as run_mqtt};
 pub use serial::{SerialConfig, run as run_serial};
 
 /// What every source is given.

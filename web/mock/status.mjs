@@ -29,7 +29,7 @@ export function makeStatus(state, car, now_us) {
     backlog,
     in_flight,
     quarantined,
-    dropped: { damaged: 0, decimate, overflow: 0, validate },
+    dropped: { damaged: 0, decimate, memory: 0, overflow: 0, validate },
     duplicate,
     balanced: true,
   });
@@ -77,7 +77,7 @@ export function makeStatus(state, car, now_us) {
       rows_written: round(stored / 14), samples_written: stored, in_flight: away ? 8 : 1,
       latency_ms: { p50: away ? 1840 : 1.42 + 0.2 * Math.sin(up_s), p99: away ? 12_000 : 7.9 },
     },
-    deliver: { mode: away ? "spilling" : draining ? "draining" : "direct", durable_within_ms: 1000, flush_after_ms: 200 },
+    deliver: { mode: away ? "spilling" : draining ? "draining" : "direct", durable_within_ms: 1000, flush_after_ms: 200, alarm: "" },
     process: { resident_bytes: 31_400_000, cpu_s: up_s * 0.031 },
     channels: car.length,
     pipeline: pipeline(state, up_s, since_s, rate),

@@ -157,7 +157,7 @@ export interface Status {
   queues: Queue[];
   spill: Spill;
   store: Store;
-  deliver: { mode: "direct" | "spilling" | "draining"; durable_within_ms: number; flush_after_ms: number };
+  deliver: { mode: "direct" | "spilling" | "draining"; durable_within_ms: number; flush_after_ms: number; alarm: string };
   process: { resident_bytes: number; cpu_s: number };
   channels: number;
   // An older agent lacks these.

@@ -37,6 +37,7 @@ const TERMS: readonly Term[] = [
 const POLICIES: Record<string, { title: string; loss: boolean }> = {
   damaged: { title: "a record of the spill was damaged on disk", loss: true },
   decimate: { title: "thinned out, as the configuration asks", loss: false },
+  memory: { title: "nothing could be written, and memory was full", loss: true },
   overflow: { title: "the disk budget of the spill was used up", loss: true },
   validate: { title: "implausible, as the configuration says", loss: false },
 };

@@ -159,7 +159,7 @@ test("what was derived stands beside the sum, not in it, and every policy that d
     assert.match(await textOf(page, "#ledger-derived"), /^derived, apart from the sum: [\d\u202f]+ computed = [\d\u202f]+ stored \+ 24 in flight$/);
     assert.equal(await page.locator("#ledger", { hasText: "derived" }).count(), 0);
     const policies = await page.locator("#ledger-drops .policy").allTextContents();
-    assert.deepEqual(policies.map((p) => p.split(" ")[0]), ["damaged", "decimate", "overflow", "validate"]);
+    assert.deepEqual(policies.map((p) => p.split(" ")[0]), ["damaged", "decimate", "memory", "overflow", "validate"]);
     assert.equal(await page.locator("#ledger-drops .loss").count(), 0, "nothing is lost");
     assert.equal(await textOf(page, "#ledger-verdict"), "adds up");
   }));

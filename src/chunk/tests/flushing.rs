@@ -217,3 +217,28 @@ fn forgotten_devices_come_back_without_loss() {
     assert!(now.balanced && now.total.stored == sent, "{now:?}");
     assert_eq!(u64::from(bench.fired()), sent);
 }
+
+#[test]
+fn a_source_that_waits_closes_its_own_devices_and_no_other() {
+    let mut bench = Bench::new();
+    let other = bench.ledger.source("other");
+    let (a, b) = (origin("a", 1, ClockBase::Utc), origin("b", 1, ClockBase::Utc));
+    bench.batch_at(&a, vec![every_10_ms("x", MINUTE, 2)], MINUTE, 0);
+    let custody = Custody { receipt: Receipt::none(), tally: bench.ledger.receive(other, 3) };
+    let (columns, accepted_at, received) = (vec![every_10_ms("y", MINUTE, 3)], bench.began, UnixMicros(MINUTE));
+    bench.give(Item::Batch(Batch { origin: b, columns, accepted_at, received, custody }));
+    let asked = bench.give(Item::Flush(bench.source));
+    assert_eq!((asked.len(), &*chunks(&asked)[0].device, chunks(&asked)[0].n), (1, "a", 2));
+    store(asked);
+    assert_eq!(bench.fired(), 1);
+    assert!(bench.give(Item::Flush(bench.source)).is_empty(), "nothing is left to close");
+    // Whose an event is, nobody knows here.
+    bench.event(&a, MINUTE, "lap", String::new());
+    let asked = bench.give(Item::Flush(bench.source));
+    assert_eq!((asked.len(), asked[0].rows.events.len()), (1, 1));
+    store(asked);
+    let rest = bench.at(200);
+    assert_eq!(&*chunks(&rest)[0].device, "b", "by its age");
+    store(rest);
+    assert!(bench.ledger.snapshot().balanced);
+}

@@ -8,9 +8,10 @@ use crate::ledger::{Counts, Policy, Snapshot};
 
 /// Every policy by which samples are dropped, with its name in the API: shown at 0 too, so that a reader
 /// sees that nothing was dropped instead of seeing nothing.
-pub(in crate::monitor) const POLICIES: [(Policy, &str); 4] = [
+pub(in crate::monitor) const POLICIES: [(Policy, &str); 5] = [
     (Policy::Damaged, "damaged"),
     (Policy::Decimate, "decimate"),
+    (Policy::Memory, "memory"),
     (Policy::Overflow, "overflow"),
     (Policy::Validate, "validate"),
 ];

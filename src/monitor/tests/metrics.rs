@@ -125,6 +125,7 @@ async fn metrics_keep_the_grammar_and_show_every_line_of_the_ledger() {
         ("pitwire_store_state", "{state=\"up\"}".into(), 1.0),
         ("pitwire_store_write_latency_seconds", "{quantile=\"0.99\"}".into(), 0.002),
         ("pitwire_deliver_mode", "{state=\"draining\"}".into(), 1.0),
+        ("pitwire_nothing_writable", String::new(), 0.0),
         ("process_resident_memory_bytes", String::new(), 1_048_576.0),
         ("process_cpu_seconds", "_total".into(), 0.25),
         ("pitwire", "_info{version=\"0.1.0\",agent=\"a1b2\",car=\"44\"}".into(), 1.0),

@@ -12,12 +12,12 @@ async fn the_status_is_the_contracts_word_for_word() {
     assert_eq!(answer.headers["cache-control"], "no-store");
     let mut account = json!({
         "received": 100, "recovered": 10, "stored": 80, "backlog": 15, "in_flight": 5, "quarantined": 3,
-        "dropped": {"damaged": 0, "decimate": 0, "overflow": 0, "validate": 4}, "duplicate": 3, "balanced": true
+        "dropped": {"damaged": 0, "decimate": 0, "memory": 0, "overflow": 0, "validate": 4}, "duplicate": 3, "balanced": true
     });
     let source_account = account.clone();
     account["derived"] = json!({
         "received": 9, "recovered": 0, "stored": 9, "backlog": 0, "in_flight": 0, "quarantined": 0,
-        "dropped": {"damaged": 0, "decimate": 0, "overflow": 0, "validate": 0}, "duplicate": 0, "balanced": true
+        "dropped": {"damaged": 0, "decimate": 0, "memory": 0, "overflow": 0, "validate": 0}, "duplicate": 0, "balanced": true
     });
     account["sources"] = json!({"ecu \"front\"": source_account});
     let device = |boot: u32| {
@@ -49,7 +49,7 @@ async fn the_status_is_the_contracts_word_for_word() {
         "store": {"kind": "sqlite", "url": "sqlite:///var/lib/pitwire/pitwire.db", "state": "up", "detail": "",
                   "rows_written": 8, "samples_written": 80, "bytes_written": 640, "in_flight": 1,
                   "latency_ms": {"p50": 0.5, "p99": 2.0}},
-        "deliver": {"mode": "draining", "durable_within_ms": 1000, "flush_after_ms": 200},
+        "deliver": {"mode": "draining", "durable_within_ms": 1000, "flush_after_ms": 200, "alarm": ""},
         "process": {"resident_bytes": 1_048_576, "cpu_s": 0.25},
         "channels": 1,
         "preprocess": [{"step": "validate", "rule": "brake.*", "reason": "out_of_range", "samples": 4,

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rumqttc::v5::MqttOptions;
 use rumqttc::{TlsConfiguration, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::item::FormatName;
-use crate::limits::{MQTT_PACKET_BYTES_MAX, MQTT_RECEIVE_MAXIMUM};
+use crate::limits::{MQTT_311_PACKET_BYTES_MAX, MQTT_PACKET_BYTES_MAX, MQTT_RECEIVE_MAXIMUM};
 
 /// `[[source.mqtt]]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +19,9 @@ pub struct MqttConfig {
     pub url: String,
     /// What to subscribe to, at QoS 1.
     pub topics: Vec<String>,
+    /// The version that is spoken with the broker.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// What messages hold.
     #[serde(default)]
     pub format: FormatName,
@@ -45,6 +47,18 @@ pub struct MqttConfig {
     pub password_file: Option<PathBuf>,
     /// TLS, for `mqtts://`.
     pub tls: Option<TlsConfig>,
+}
+
+/// A version of MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Protocol {
+    /// MQTT 5: the agent sets the window and how long the session lives.
+    #[default]
+    #[serde(rename = "5")]
+    V5,
+    /// MQTT 3.1.1: the broker sets both.
+    #[serde(rename = "3.1.1")]
+    V311,
 }
 
 /// `[source.mqtt.tls]`
@@ -77,6 +91,7 @@ impl MqttConfig {
             name: name.into(),
             url: url.into(),
             topics: topics.to_vec(),
+            protocol: Protocol::V5,
             format: FormatName::Wire,
             car: None,
             device_prefix: String::new(),
@@ -133,6 +148,9 @@ impl MqttConfig {
                 "is no topic filter: 1 to 65535 bytes without NUL, + alone in its level, # alone in the last one";
             faults.push(("topics", format!(r#"{topic:?} {what}, e.g. "pitwire/+/wire" or "pitwire/44/#""#)));
         }
+        if self.client_id.as_ref().is_some_and(String::is_empty) {
+            faults.push(("client_id", "must not be empty: the broker keeps the session under it".into()));
+        }
         if self.receive_maximum == 0 {
             faults.push(("receive_maximum", "must be at least 1".into()));
         }
@@ -142,14 +160,13 @@ impl MqttConfig {
         faults
     }
 
-    /// The client's options.
+    /// The client's options for MQTT 5.
     ///
     /// # Errors
     /// If the URL is wrong, or a file cannot be read.
-    pub(super) fn options(&self, agent: &str) -> Result<MqttOptions, String> {
-        let (host, port, tls) = self.address()?;
-        let client_id = self.client_id.clone().unwrap_or_else(|| format!("pitwire-{agent}-{}", self.name));
-        let mut options = MqttOptions::new(client_id, host, port);
+    pub(super) fn options(&self, agent: &str) -> Result<rumqttc::v5::MqttOptions, String> {
+        let (host, port, _) = self.address()?;
+        let mut options = rumqttc::v5::MqttOptions::new(self.client_id(agent), host, port);
         options
             .set_keep_alive(self.keep_alive)
             .set_clean_start(false)
@@ -158,21 +175,58 @@ impl MqttConfig {
             .set_receive_maximum(Some(self.receive_maximum))
             .set_max_packet_size(Some(MQTT_PACKET_BYTES_MAX))
             .set_connection_timeout(5);
-        if let Some(user) = &self.user {
-            let password = match &self.password_file {
-                Some(path) => read(path)?.trim_end().to_owned(),
-                None => std::env::var("PITWIRE_MQTT_PASSWORD").unwrap_or_default(),
-            };
+        if let Some((user, password)) = self.credentials()? {
             options.set_credentials(user, password);
         }
-        if let (true, Some(tls)) = (tls, &self.tls) {
-            let client_password = tls.client_password_file.as_ref().map(read).transpose()?.unwrap_or_default();
-            let client = tls.client.as_ref().map(read_bytes).transpose()?;
-            let client_auth = client.map(|client| (client, client_password.trim_end().to_owned()));
-            let configuration = TlsConfiguration::SimpleNative { ca: read_bytes(&tls.ca)?, client_auth };
-            options.set_transport(Transport::tls_with_config(configuration));
+        if let Some(transport) = self.transport()? {
+            options.set_transport(transport);
         }
         Ok(options)
+    }
+
+    /// The same for MQTT 3.1.1.
+    ///
+    /// # Errors
+    /// If the URL is wrong, or a file cannot be read.
+    pub(super) fn options_of_311(&self, agent: &str) -> Result<rumqttc::MqttOptions, String> {
+        let (host, port, _) = self.address()?;
+        let mut options = rumqttc::MqttOptions::new(self.client_id(agent), host, port);
+        options
+            .set_keep_alive(self.keep_alive)
+            .set_clean_session(false)
+            .set_manual_acks(true)
+            .set_max_packet_size(MQTT_311_PACKET_BYTES_MAX, MQTT_311_PACKET_BYTES_MAX);
+        if let Some((user, password)) = self.credentials()? {
+            options.set_credentials(user, password);
+        }
+        if let Some(transport) = self.transport()? {
+            options.set_transport(transport);
+        }
+        Ok(options)
+    }
+
+    /// The same in each run, or the session would not be found again. Never empty.
+    fn client_id(&self, agent: &str) -> String {
+        let given = self.client_id.clone().filter(|id| !id.is_empty());
+        given.unwrap_or_else(|| format!("pitwire-{agent}-{}", self.name))
+    }
+
+    fn credentials(&self) -> Result<Option<(String, String)>, String> {
+        let Some(user) = &self.user else { return Ok(None) };
+        let password = match &self.password_file {
+            Some(path) => read(path)?.trim_end().to_owned(),
+            None => std::env::var("PITWIRE_MQTT_PASSWORD").unwrap_or_default(),
+        };
+        Ok(Some((user.clone(), password)))
+    }
+
+    fn transport(&self) -> Result<Option<Transport>, String> {
+        let (true, Some(tls)) = (self.address()?.2, &self.tls) else { return Ok(None) };
+        let client_password = tls.client_password_file.as_ref().map(read).transpose()?.unwrap_or_default();
+        let client = tls.client.as_ref().map(read_bytes).transpose()?;
+        let client_auth = client.map(|client| (client, client_password.trim_end().to_owned()));
+        let configuration = TlsConfiguration::SimpleNative { ca: read_bytes(&tls.ca)?, client_auth };
+        Ok(Some(Transport::tls_with_config(configuration)))
     }
 }
 

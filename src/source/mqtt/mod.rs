@@ -1,33 +1,38 @@
-//! MQTT v5: a persistent session, manual acknowledgements in order of arrival, reconnecting with backoff.
+//! MQTT 5, or 3.1.1: a persistent session, manual acknowledgements in order of arrival, reconnecting with backoff.
 //!
 //! The event loop is always polled, since the keep-alive lives there; back-pressure is withholding
-//! acknowledgements: the broker sends at most `receive_maximum` messages ahead, and what does not fit
+//! acknowledgements: the broker sends at most its window ahead (`receive_maximum` in MQTT 5), and what does not fit
 //! into the pipeline yet waits here.
 //!
-//! A receipt that becomes void while its connection lives (a fault of ours) would hold back every later
-//! acknowledgement: the connection is then given up, and the broker sends again what is not acknowledged.
+//! A receipt that becomes void while its connection lives (a fault of ours, or memory ran out and a copy that came
+//! another way was dropped) would hold back every later acknowledgement: the connection is then given up, and the
+//! broker sends again what is not acknowledged.
+//!
+//! Read this file, the loop, which knows no version; `transport` is the client library; `window` says when a broker
+//! of 3.1.1 waits for us.
 
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
 use tokio::sync::mpsc;
 
 use super::Outlet;
 use super::ack::{AckOrder, Ticket};
 use crate::gauges::SourceState;
 use crate::item::{Body, RawMessage};
+use crate::limits::MQTT_PACKET_BYTES_MAX;
 use crate::pipeline::{Room, Sender};
 use crate::receipt::{Ending, Receipt};
 
 mod config;
+mod transport;
+mod window;
 
-pub use config::{MqttConfig, TlsConfig};
+pub use config::{MqttConfig, Protocol, TlsConfig};
+use transport::{Client, EventLoop, Incoming, Lost, Message};
+use window::Window;
 
 /// First pause before the broker is tried again.
 const RECONNECT_AFTER_MIN: Duration = Duration::from_millis(100);
@@ -42,9 +47,9 @@ const LAST_ACKS_WITHIN: Duration = Duration::from_secs(2);
 /// Receives until told to stop; then waits a little for what is settled to be acknowledged.
 pub async fn run(config: MqttConfig, agent: String, outlet: Outlet) {
     let mut pause = RECONNECT_AFTER_MIN;
-    let options = loop {
-        match config.options(&agent) {
-            Ok(options) => break options,
+    let (client, event_loop) = loop {
+        match transport::open(&config, &agent) {
+            Ok(both) => break both,
             // A certificate or a password may be mounted later.
             Err(reason) => show(&outlet, SourceState::Down, &reason),
         }
@@ -53,8 +58,7 @@ pub async fn run(config: MqttConfig, agent: String, outlet: Outlet) {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(RECONNECT_AFTER_MAX),
         }
     };
-    // Room for an acknowledgement of everything the broker may have sent, and for a subscription.
-    let (client, event_loop) = AsyncClient::new(options, usize::from(config.receive_maximum) + 16);
+    let window = (config.protocol == Protocol::V311).then(Window::default);
     let (settled, settled_rx) = mpsc::unbounded_channel();
     let source = Source {
         config,
@@ -62,6 +66,7 @@ pub async fn run(config: MqttConfig, agent: String, outlet: Outlet) {
         client,
         settled,
         order: AckOrder::default(),
+        window,
         waiting: VecDeque::new(),
         pause: RECONNECT_AFTER_MIN,
         subscribed_at: None,
@@ -76,12 +81,14 @@ type Ended = (Ticket, Ending);
 struct Source {
     config: MqttConfig,
     outlet: Outlet,
-    client: AsyncClient,
-    /// Bounded by what is unacknowledged: at most `receive_maximum` for each connection.
+    client: Client,
+    /// Bounded by what is unacknowledged: at most the broker's window for each connection.
     settled: mpsc::UnboundedSender<Ended>,
     order: AckOrder,
-    /// Received, and not yet in the pipeline: at most `receive_maximum` that are acknowledged, and as many
-    /// others.
+    /// Where the broker alone sets the window.
+    window: Option<Window>,
+    /// Received, and not yet in the pipeline: at most the broker's window of those that are acknowledged, and
+    /// `receive_maximum` others.
     waiting: VecDeque<RawMessage>,
     pause: Duration,
     subscribed_at: Option<Instant>,
@@ -110,6 +117,7 @@ impl Source {
                 let mut poll = pin!(event_loop.poll());
                 loop {
                     let sender = self.outlet.sender.clone();
+                    let ask_at = self.ask_at(phase);
                     let weight = self.waiting.front().zip(sender.as_ref()).map(|(front, sender)| sender.weigh(front));
                     tokio::select! {
                         outcome = &mut poll => break Some(outcome),
@@ -124,6 +132,7 @@ impl Source {
                                 _ => return,
                             }
                         }
+                        () = until(ask_at), if ask_at.is_some() => self.ask_for_flush(),
                         () = self.outlet.stop.cancelled(), if phase == Phase::Taking => {
                             phase = Phase::Draining;
                             // What waits here was never accepted: the broker keeps it.
@@ -134,7 +143,7 @@ impl Source {
                             while let Ok(ended) = settled.try_recv() {
                                 self.acknowledge(ended);
                             }
-                            if self.client.try_disconnect().is_err() {
+                            if self.client.leave().is_err() {
                                 return;
                             }
                             phase = Phase::Leaving(tokio::time::Instant::now() + LAST_ACKS_WITHIN);
@@ -144,18 +153,19 @@ impl Source {
                 }
             };
             match turn {
-                Some(Ok(Event::Outgoing(Outgoing::Disconnect))) => return,
-                Some(Ok(event)) => self.event(event, phase != Phase::Taking),
-                Some(Err(error)) => {
-                    self.disconnected(&mut event_loop);
+                Some(Ok(Incoming::Left)) => return,
+                Some(Ok(incoming)) => self.incoming(incoming, phase != Phase::Taking),
+                Some(Err(lost)) => {
+                    event_loop.forget();
+                    self.disconnected();
                     if phase != Phase::Taking {
                         return;
                     }
-                    self.lost(&error).await;
+                    self.lost(&lost).await;
                 }
                 None => {
-                    event_loop.clean();
-                    self.disconnected(&mut event_loop);
+                    event_loop.give_up();
+                    self.disconnected();
                     let detail =
                         "a message was given up inside the agent (please report this); the broker sends it again";
                     tracing::error!(source = self.config.name, "{detail}");
@@ -167,74 +177,94 @@ impl Source {
         }
     }
 
-    /// Forgets the connection: its packets must not be delivered, nor acknowledged, after it.
-    fn disconnected(&mut self, event_loop: &mut EventLoop) {
+    /// Forgets the connection: its messages must not be delivered, nor acknowledged, after it.
+    fn disconnected(&mut self) {
         self.order.disconnected();
         self.waiting.clear();
-        event_loop.state.events.clear();
+        self.window = self.window.take().map(|_| Window::default());
     }
 
-    fn event(&mut self, event: Event, stopping: bool) {
-        match event {
-            Event::Incoming(Packet::ConnAck(_)) => {
-                let filter = |topic: &String| Filter::new(topic.clone(), QoS::AtLeastOnce);
-                // Also when the session is present: the broker then sends what it retains again.
-                let asked = self.client.try_subscribe_many(self.config.topics.iter().map(filter));
-                if let Err(error) = asked {
+    fn incoming(&mut self, incoming: Incoming, stopping: bool) {
+        match incoming {
+            // Also when the session is present: the broker then sends what it retains again.
+            Incoming::Connected => {
+                if let Err(error) = self.client.subscribe(&self.config.topics) {
                     show(&self.outlet, SourceState::Down, &format!("subscribe: {error}"));
                 }
             }
-            Event::Incoming(Packet::SubAck(ack)) => {
-                let refused = |code: &SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
-                match ack.return_codes.iter().zip(&self.config.topics).find(|(code, _)| refused(code)) {
+            Incoming::Subscribed(refusals) => {
+                let all = refusals.iter().zip(&self.config.topics);
+                match all.filter_map(|(refusal, topic)| refusal.as_ref().map(|refusal| (refusal, topic))).next() {
                     None => {
                         self.subscribed_at = Some(self.outlet.clock.now());
                         show(&self.outlet, SourceState::Connected, "");
                     }
-                    Some((code, topic)) => {
-                        let detail = format!("the broker refuses topic {topic:?}: {code:?}; see its access rules");
+                    Some((refusal, topic)) => {
+                        let detail = format!("the broker refuses topic {topic:?}: {refusal}; see its access rules");
                         show(&self.outlet, SourceState::Down, &detail);
                     }
                 }
             }
-            Event::Incoming(Packet::Publish(publish)) if !stopping => self.publish(publish),
-            Event::Incoming(Packet::Disconnect(disconnect)) => {
-                let detail = format!("the broker disconnects: {:?}", disconnect.reason_code);
-                show(&self.outlet, SourceState::Down, &detail);
+            Incoming::Message(message) if !stopping => self.message(message),
+            Incoming::Disconnected(reason) => {
+                show(&self.outlet, SourceState::Down, &format!("the broker disconnects: {reason}"));
             }
-            _ => {}
+            Incoming::Message(_) | Incoming::Left | Incoming::Other => {}
         }
     }
 
-    fn publish(&mut self, publish: Publish) {
+    fn message(&mut self, Message { packet_id, topic, payload }: Message) {
         let now = self.outlet.clock.now();
-        self.outlet.gauges.received(publish.payload.len(), now);
-        let receipt = match publish.qos {
-            QoS::AtMostOnce if self.waiting.len() >= usize::from(self.config.receive_maximum) => {
-                // The broker holds back only what it wants acknowledged.
-                let refused = self.outlet.gauges.refused.fetch_add(1, Ordering::Relaxed) + 1;
-                if refused.is_power_of_two() {
-                    let source = &self.config.name;
-                    tracing::warn!(source, refused, "no room for messages at qos 0: publish them at qos 1");
-                }
-                return;
+        self.outlet.gauges.received(payload.len(), now);
+        let receipt = match packet_id {
+            // The broker holds back only what it wants acknowledged.
+            None if self.waiting.len() >= usize::from(self.config.receive_maximum) => {
+                return self.refuse("no room for messages at qos 0: publish them at qos 1");
             }
-            QoS::AtMostOnce => Receipt::none(),
-            _ => {
-                let (ticket, settled) = (self.order.received(publish.pkid), self.settled.clone());
+            None => Receipt::none(),
+            Some(packet_id) => {
+                let (ticket, settled) = (self.order.received(packet_id), self.settled.clone());
+                if let Some(window) = &mut self.window {
+                    window.arrived(self.order.outstanding(), now);
+                }
                 Receipt::with_ending(move |ending| {
                     // The source may be gone: then nobody is left to tell.
                     let _ = settled.send((ticket, ending));
                 })
             }
         };
-        self.waiting.push_back(RawMessage {
-            source: self.outlet.id,
-            body: Body::Message { topic: publish.topic, payload: publish.payload },
-            accepted_at: now,
-            received: self.outlet.clock.now_utc(),
-            receipt,
-        });
+        if topic.len() + payload.len() > MQTT_PACKET_BYTES_MAX as usize {
+            receipt.settle();
+            return self
+                .refuse("a message is too large (256 KiB): it is dropped, as brokers of MQTT 5 do by themselves");
+        }
+        self.waiting.push_back(self.raw(Body::Message { topic, payload }, receipt));
+    }
+
+    fn raw(&self, body: Body, receipt: Receipt) -> RawMessage {
+        let clock = &self.outlet.clock;
+        RawMessage { source: self.outlet.id, body, accepted_at: clock.now(), received: clock.now_utc(), receipt }
+    }
+
+    /// Counts a message that is not taken.
+    fn refuse(&self, why: &str) {
+        let refused = self.outlet.gauges.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if refused.is_power_of_two() {
+            tracing::warn!(source = self.config.name, refused, "{why}");
+        }
+    }
+
+    /// When to ask for a flush: once the broker waits for acknowledgements, and all that it sent is on its way.
+    fn ask_at(&self, phase: Phase) -> Option<Instant> {
+        let window = self.window.as_ref().filter(|_| phase == Phase::Taking && self.waiting.is_empty())?;
+        window.ask_at(self.order.outstanding())
+    }
+
+    fn ask_for_flush(&mut self) {
+        let now = self.outlet.clock.now();
+        if self.window.as_mut().is_some_and(|window| window.ask(now)) {
+            self.waiting.push_back(self.raw(Body::Flush, Receipt::none()));
+        }
     }
 
     /// Acknowledges what may be now; `false` if a message of this connection will never settle.
@@ -242,26 +272,22 @@ impl Source {
         if ending == Ending::Void {
             return !self.order.is_current(ticket);
         }
-        for pkid in self.order.settled(ticket) {
+        for packet_id in self.order.settled(ticket) {
             self.void_pause = RECONNECT_AFTER_MIN;
-            let publish = Publish { qos: QoS::AtLeastOnce, pkid, ..Publish::default() };
+            if let Some(window) = &mut self.window {
+                window.acknowledged(self.outlet.clock.now());
+            }
             // The queue has room for all that may be unacknowledged.
-            if let Err(error) = self.client.try_ack(&publish) {
+            if let Err(error) = self.client.acknowledge(packet_id) {
                 tracing::error!(source = self.config.name, %error, "acknowledgement not queued: please report this");
             }
         }
         true
     }
 
-    async fn lost(&mut self, error: &ConnectionError) {
-        let url = &self.config.url;
-        let remedy = match error {
-            ConnectionError::ConnectionRefused(_) => "check user and password_file, and that the broker speaks MQTT 5",
-            ConnectionError::Tls(_) => "check [source.mqtt.tls]",
-            ConnectionError::Io(_) | ConnectionError::Timeout(_) => "check that the broker runs and source.mqtt.url",
-            _ => "it is tried again",
-        };
-        show(&self.outlet, SourceState::Down, &format!("{url}: {error}; {remedy}"));
+    async fn lost(&mut self, lost: &Lost) {
+        let (url, Lost { reason, remedy }) = (&self.config.url, lost);
+        show(&self.outlet, SourceState::Down, &format!("{url}: {reason}; {remedy}"));
         let now = self.outlet.clock.now();
         if self.subscribed_at.take().is_some_and(|at| now.saturating_duration_since(at) > GOOD_AFTER) {
             self.pause = RECONNECT_AFTER_MIN;
@@ -281,6 +307,13 @@ impl Source {
 
 async fn room(sender: Option<&Sender<RawMessage>>, weight: Option<usize>) -> Option<Room<'_, RawMessage>> {
     sender?.room(weight?).await
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn left(phase: Phase) {

@@ -12,6 +12,11 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::receipt::Receipt;
 
+mod versions;
+
+/// Whatever is promised holds in both.
+const PROTOCOLS: [Protocol; 2] = [Protocol::V5, Protocol::V311];
+
 /// A broker of our own, ended by its process id.
 struct Broker {
     child: Child,
@@ -61,13 +66,17 @@ impl Broker {
 
     /// Publishes numbered messages and waits until the broker has them.
     async fn publish(&self, numbers: std::ops::Range<u32>) {
+        self.publish_all(numbers.map(|number| number.to_string().into_bytes()).collect()).await;
+    }
+
+    async fn publish_all(&self, payloads: Vec<Vec<u8>>) {
         let mut options = MqttOptions::new("publisher", "127.0.0.1", self.port);
         options.set_keep_alive(Duration::from_secs(20));
         let (client, mut event_loop) = AsyncClient::new(options, 10_000);
-        for number in numbers.clone() {
-            client.try_publish("t/a", QoS::AtLeastOnce, false, number.to_string()).unwrap();
+        let mut left = payloads.len();
+        for payload in payloads {
+            client.try_publish("t/a", QoS::AtLeastOnce, false, payload).unwrap();
         }
-        let mut left = numbers.len();
         let acknowledged = async {
             while left > 0 {
                 if let Event::Incoming(Packet::PubAck(_)) = event_loop.poll().await.unwrap() {
@@ -126,6 +135,10 @@ impl Drop for Wire {
     }
 }
 
+fn speaking(protocol: Protocol, port: u16) -> MqttConfig {
+    MqttConfig { protocol, ..config(port) }
+}
+
 fn config(port: u16) -> MqttConfig {
     MqttConfig::new("src", &format!("mqtt://127.0.0.1:{port}"), &["t/#".to_owned()])
 }
@@ -168,8 +181,8 @@ async fn kill(source: JoinHandle<()>) {
 }
 
 /// What a fresh source is sent of what is still unacknowledged.
-async fn left(port: u16) -> Vec<u32> {
-    let (mut ends, source) = start(config(port)).await;
+async fn left(protocol: Protocol, port: u16) -> Vec<u32> {
+    let (mut ends, source) = start(speaking(protocol, port)).await;
     let mut all = Vec::new();
     while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(500), ends.out.recv()).await {
         // Its receipt is kept, or the source would have it sent again.
@@ -186,20 +199,22 @@ async fn pass() {
 
 #[tokio::test]
 async fn acknowledgements_leave_in_order_of_arrival_and_a_crash_leaves_the_rest_with_the_broker() {
-    let Some(broker) = Broker::open("acknowledgements_leave_in_order_of_arrival").await else { return };
-    let (mut ends, source) = start(config(broker.port)).await;
-    broker.publish(0..6).await;
-    let mut all = take(&mut ends, 6).await;
-    assert_eq!(numbers(&all), [0, 1, 2, 3, 4, 5]);
-    for settled in [4, 1, 0] {
-        all.remove(settled).1.settle();
+    for protocol in PROTOCOLS {
+        let Some(broker) = Broker::open("acknowledgements_leave_in_order_of_arrival").await else { return };
+        let (mut ends, source) = start(speaking(protocol, broker.port)).await;
+        broker.publish(0..6).await;
+        let mut all = take(&mut ends, 6).await;
+        assert_eq!(numbers(&all), [0, 1, 2, 3, 4, 5]);
+        for settled in [4, 1, 0] {
+            all.remove(settled).1.settle();
+        }
+        pass().await;
+        kill(source).await;
+        drop(all);
+        // Also what comes while nobody is there.
+        broker.publish(6..8).await;
+        assert_eq!(left(protocol, broker.port).await, [2, 3, 4, 5, 6, 7], "4 is settled, but 2 came before it");
     }
-    pass().await;
-    kill(source).await;
-    drop(all);
-    // Also what comes while nobody is there.
-    broker.publish(6..8).await;
-    assert_eq!(left(broker.port).await, [2, 3, 4, 5, 6, 7], "4 is settled, but 2 came before it");
 }
 
 #[tokio::test]
@@ -217,37 +232,41 @@ async fn receive_maximum_lets_more_in_flight_than_the_brokers_own_window() {
 
 #[tokio::test]
 async fn a_redelivery_after_a_cut_is_acknowledged_with_its_original() {
-    let Some(broker) = Broker::open("a_redelivery_after_a_cut").await else { return };
-    let wire = Wire::to(broker.port).await;
-    let (mut ends, source) = start(config(wire.port)).await;
-    broker.publish(0..2).await;
-    let originals = take(&mut ends, 2).await;
-    wire.cut();
-    let again = take(&mut ends, 2).await;
-    assert_eq!(numbers(&again), [0, 1]);
-    for ((_, original), (_, repeat)) in originals.iter().zip(again) {
-        assert!(original.watch().join(repeat).is_ok());
+    for protocol in PROTOCOLS {
+        let Some(broker) = Broker::open("a_redelivery_after_a_cut").await else { return };
+        let wire = Wire::to(broker.port).await;
+        let (mut ends, source) = start(speaking(protocol, wire.port)).await;
+        broker.publish(0..2).await;
+        let originals = take(&mut ends, 2).await;
+        wire.cut();
+        let again = take(&mut ends, 2).await;
+        assert_eq!(numbers(&again), [0, 1]);
+        for ((_, original), (_, repeat)) in originals.iter().zip(again) {
+            assert!(original.watch().join(repeat).is_ok());
+        }
+        originals.into_iter().for_each(|(_, original)| original.settle());
+        pass().await;
+        kill(source).await;
+        assert_eq!(left(protocol, broker.port).await, [0; 0]);
     }
-    originals.into_iter().for_each(|(_, original)| original.settle());
-    pass().await;
-    kill(source).await;
-    assert_eq!(left(broker.port).await, [0; 0]);
 }
 
 #[tokio::test]
 async fn a_receipt_of_an_old_connection_acknowledges_nothing() {
-    let Some(broker) = Broker::open("a_receipt_of_an_old_connection").await else { return };
-    let wire = Wire::to(broker.port).await;
-    let (mut ends, source) = start(config(wire.port)).await;
-    broker.publish(0..1).await;
-    let old = take(&mut ends, 1).await;
-    wire.cut();
-    let again = take(&mut ends, 1).await;
-    old.into_iter().for_each(|(_, receipt)| receipt.settle());
-    pass().await;
-    kill(source).await;
-    drop(again);
-    assert_eq!(left(broker.port).await, [0]);
+    for protocol in PROTOCOLS {
+        let Some(broker) = Broker::open("a_receipt_of_an_old_connection").await else { return };
+        let wire = Wire::to(broker.port).await;
+        let (mut ends, source) = start(speaking(protocol, wire.port)).await;
+        broker.publish(0..1).await;
+        let old = take(&mut ends, 1).await;
+        wire.cut();
+        let again = take(&mut ends, 1).await;
+        old.into_iter().for_each(|(_, receipt)| receipt.settle());
+        pass().await;
+        kill(source).await;
+        drop(again);
+        assert_eq!(left(protocol, broker.port).await, [0]);
+    }
 }
 
 #[tokio::test]
@@ -265,25 +284,28 @@ async fn a_receipt_that_becomes_void_makes_the_broker_send_again_instead_of_stal
     last.into_iter().for_each(|(_, receipt)| receipt.settle());
     pass().await;
     kill(source).await;
-    assert_eq!(left(broker.port).await, [0; 0]);
+    assert_eq!(left(Protocol::V5, broker.port).await, [0; 0]);
 }
 
 #[tokio::test]
 async fn a_stop_acknowledges_what_settles_in_time_and_leaves_the_rest_with_the_broker() {
-    let Some(broker) = Broker::open("a_stop_acknowledges_what_settles_in_time").await else { return };
-    let (mut ends, source) = start(config(broker.port)).await;
-    broker.publish(0..4).await;
-    let mut all = take(&mut ends, 4).await;
-    all.remove(0).1.settle();
-    ends.stop.cancel();
-    let closed = tokio::time::timeout(PATIENCE, ends.out.recv()).await.expect("the way into the pipeline is given up");
-    assert!(closed.is_none());
-    broker.publish(4..5).await;
-    all.remove(0).1.settle();
-    ends.settled.cancel();
-    tokio::time::timeout(PATIENCE, source).await.expect("it ends").unwrap();
-    drop(all);
-    assert_eq!(left(broker.port).await, [2, 3, 4]);
+    for protocol in PROTOCOLS {
+        let Some(broker) = Broker::open("a_stop_acknowledges_what_settles_in_time").await else { return };
+        let (mut ends, source) = start(speaking(protocol, broker.port)).await;
+        broker.publish(0..4).await;
+        let mut all = take(&mut ends, 4).await;
+        all.remove(0).1.settle();
+        ends.stop.cancel();
+        let closed =
+            tokio::time::timeout(PATIENCE, ends.out.recv()).await.expect("the way into the pipeline is given up");
+        assert!(closed.is_none());
+        broker.publish(4..5).await;
+        all.remove(0).1.settle();
+        ends.settled.cancel();
+        tokio::time::timeout(PATIENCE, source).await.expect("it ends").unwrap();
+        drop(all);
+        assert_eq!(left(protocol, broker.port).await, [2, 3, 4]);
+    }
 }
 
 #[tokio::test]
