@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::clock::Gateway;
 use crate::gauges::SourceGauges;
 use crate::item::{FormatName, Item, Malformed, RawMessage};
 use crate::ledger::{Ledger, SourceId};
@@ -93,15 +94,22 @@ pub struct Decode {
     remember: Remember,
     copy_after: Duration,
     held: HeldBytes,
+    gateway: Arc<Gateway>,
 }
 
 impl Decode {
     /// A stage that knows the catalogues of earlier runs, and tells `remember` of new ones. What it has
-    /// to hold goes as a copy to the quarantine in time to be durable within `durable_within`.
+    /// to hold goes as a copy to the quarantine in time to be durable within `durable_within`. What names no
+    /// time is stamped by the counter of `gateway`.
     #[must_use]
-    pub fn new(known: Vec<CatalogueRecord>, remember: Remember, durable_within: Duration) -> Self {
+    pub fn new(
+        known: Vec<CatalogueRecord>,
+        remember: Remember,
+        durable_within: Duration,
+        gateway: Arc<Gateway>,
+    ) -> Self {
         let copy_after = durable_within / 2;
-        Self { formats: HashMap::new(), known, remember, copy_after, held: HeldBytes::default() }
+        Self { formats: HashMap::new(), known, remember, copy_after, held: HeldBytes::default(), gateway }
     }
 
     /// Adds a source.
@@ -113,7 +121,7 @@ impl Decode {
                 let holding = wire::Holding { copy_after: self.copy_after, bytes: self.held.clone() };
                 Box::new(wire::Wire::new(spec, &self.known, self.remember.clone(), holding))
             }
-            FormatName::Json => Box::new(json::Json::new(spec)),
+            FormatName::Json => Box::new(json::Json::new(spec, self.gateway.clone())),
         };
         self.formats.insert(id, format);
         self

@@ -18,7 +18,7 @@ use super::tasks::{Done, Pending};
 use super::uplink::Chores;
 use super::{Config, Connect};
 use crate::chunk::{Flush, Outgoing};
-use crate::clock::Clock;
+use crate::clock::Gateway;
 use crate::ledger::{Fate, Ledger};
 use crate::limits::{UNSTORED_BYTES_MAX, UNSTORED_FLUSHES_MAX};
 use crate::pipeline::{Progress, Receiver};
@@ -38,7 +38,7 @@ pub struct Parts {
     /// Its settings.
     pub config: Config,
     /// For what rows are too old.
-    pub clock: Arc<dyn Clock>,
+    pub gateway: Arc<Gateway>,
     /// Where samples are counted.
     pub ledger: Arc<Ledger>,
     /// The backlog.
