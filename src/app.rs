@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::chunk::Setup;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Gateway, SystemClock, watch_kernel};
 use crate::config::{Config, ConfigError};
 use crate::decode::Gaps;
 use crate::deliver::{Connect, Deliver, Mode, Parts, SpillLedger, StatsHandle};
@@ -97,7 +97,20 @@ impl App {
     /// # Errors
     /// If the directory of the spill or of the quarantine cannot be used at all, or another agent has it.
     pub async fn start(config: Config, listener: Option<TcpListener>) -> Result<Self, StartError> {
-        let clock = SystemClock::shared();
+        Self::start_with(config, listener, SystemClock::shared()).await
+    }
+
+    /// [`Self::start`] by a clock of one's own. Its monotonic time has to be the system's: timers go by that.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(
+        config: Config,
+        listener: Option<TcpListener>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        let gateway = Gateway::new(clock, config.clock.trust);
+        let clock: Arc<dyn Clock> = gateway.clone();
         let ledger = Ledger::new();
         let state = StateDir::open(&config.state_dir);
         let agent = config.agent.clone().unwrap_or_else(|| state.agent());
@@ -116,6 +129,7 @@ impl App {
                 let state = state.clone();
                 move |clock| state.remember_clock(clock)
             }),
+            gateway: gateway.clone(),
         };
         let remember = Arc::new({
             let state = state.clone();
@@ -158,7 +172,7 @@ impl App {
         });
         let deliver = Deliver::new(Parts {
             config: config.deliver.clone(),
-            clock,
+            gateway: gateway.clone(),
             ledger,
             spill,
             spill_bytes_max: config.spill.disk_max.as_u64(),
@@ -178,6 +192,7 @@ impl App {
         // The sources hold the only senders: when they have given them up, end-of-stream walks down.
         let ends = Ends { senders: described.senders, stop: stop.clone(), settled: settled.clone() };
         let sources = ends.start_sources(&looker);
+        tokio::spawn(watch_kernel(gateway, stop.clone()));
         let monitor_stop = CancellationToken::new();
         let monitor = listener.map(|listener| {
             let view = looker.clone().view();

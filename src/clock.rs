@@ -1,17 +1,28 @@
-//! The gateway's clock: the only module that reads the wall clock, and the mapping from device time to UTC.
+//! The gateway's clocks: the only module that reads the wall clock, and what makes UTC of device times.
 //!
-//! Timers everywhere use monotonic time; UTC is asked for here only, for mapping devices that have no UTC
-//! of their own and for stamping heartbeats.
+//! Timers everywhere use monotonic time. UTC is taken from [`Gateway`], which reads the wall clock once, when it is
+//! known to be right, and counts on from there by the gateway's own counter: a wall clock that is stepped later
+//! moves nothing.
 //!
-//! The gateway's clock is *known* once it is later than the date of the build (`clock.trust = "system"`).
-//! Deliberately absent for now: asking the kernel whether it is synchronised, GPS time, and uncertainty.
+//! Deliberately absent: GPS time, the uncertainty of a mapping, a device's drift.
 
-use std::sync::Arc;
+mod gateway;
+mod kernel;
+#[cfg(test)]
+mod scripted;
+
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::sample::{DeviceTime, UnixMicros};
+
+pub use gateway::{Estimate, Gateway};
+pub use kernel::watch as watch_kernel;
+#[cfg(test)]
+pub(crate) use scripted::Scripted;
 
 /// No build of this program is older than 2026-01-01T00:00:00Z: an earlier clock is wrong.
 pub const EARLIEST_PLAUSIBLE: UnixMicros = UnixMicros(1_767_225_600_000_000);
@@ -31,18 +42,46 @@ pub enum Trust {
     /// Once it is later than [`EARLIEST_PLAUSIBLE`].
     #[default]
     System,
+    /// Once the kernel says, too, that it is synchronised.
+    Kernel,
+}
+
+impl Trust {
+    /// What a reading of the wall clock has to be at least.
+    #[must_use]
+    pub const fn requires(self) -> Certainty {
+        match self {
+            Self::System => Certainty::Plausible,
+            Self::Kernel => Certainty::Synchronised,
+        }
+    }
+}
+
+/// How good a reading of the wall clock is, worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Certainty {
+    /// Earlier than this program: wrong.
+    #[default]
+    Unknown,
+    /// Later than [`EARLIEST_PLAUSIBLE`].
+    Plausible,
+    /// And the kernel says that something keeps it right.
+    Synchronised,
 }
 
 /// Where "now" comes from; tests pass one of their own.
 pub trait Clock: Send + Sync {
-    /// The gateway's UTC.
+    /// The wall clock's UTC, right or wrong.
     fn now_utc(&self) -> UnixMicros;
-    /// Monotonic time.
+    /// Monotonic time, for timers.
     fn now(&self) -> Instant;
-    /// Whether [`Self::now_utc`] is to be trusted.
-    fn known(&self) -> bool {
-        self.now_utc() >= EARLIEST_PLAUSIBLE
-    }
+    /// µs since the gateway started, time asleep included: no setting of the wall clock moves it.
+    fn uptime_us(&self) -> i64;
+    /// Which start of the gateway that is, by number; never 0.
+    fn boot(&self) -> u32;
+    /// Whether something that is cheap to ask says that the wall clock is synchronised.
+    fn synchronised(&self) -> bool;
 }
 
 /// The system's clocks.
@@ -69,6 +108,34 @@ impl Clock for SystemClock {
     fn now(&self) -> Instant {
         Instant::now()
     }
+
+    fn uptime_us(&self) -> i64 {
+        let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        since.tv_sec.saturating_mul(1_000_000).saturating_add(since.tv_nsec / 1_000)
+    }
+
+    fn boot(&self) -> u32 {
+        static BOOT: OnceLock<u32> = OnceLock::new();
+        *BOOT.get_or_init(|| {
+            let id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_else(|error| {
+                // Each run is then a start of its own: two runs share no counter that could be compared.
+                tracing::warn!(%error, "the kernel's boot id cannot be read");
+                let mut random = [0; 16];
+                let _ = getrandom::fill(&mut random);
+                random.to_vec()
+            });
+            boot_number(&id)
+        })
+    }
+
+    fn synchronised(&self) -> bool {
+        kernel::marked()
+    }
+}
+
+/// A start's number by its id; 0 is left to what has no starts.
+fn boot_number(id: &[u8]) -> u32 {
+    (xxh3_64(id.trim_ascii()) as u32).max(1)
 }
 
 /// `utc = device time + offset` for one device and boot.
@@ -111,17 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_of_1970_is_not_known() {
-        struct Unset;
-        impl Clock for Unset {
-            fn now_utc(&self) -> UnixMicros {
-                UnixMicros(60_000_000)
-            }
-            fn now(&self) -> Instant {
-                Instant::now()
-            }
-        }
-        assert!(!Unset.known());
-        assert!(SystemClock.known());
+    fn the_systems_counter_and_boot_are_the_kernels() {
+        let before = SystemClock.uptime_us();
+        assert!(before > 0 && SystemClock.uptime_us() >= before);
+        let id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap();
+        assert_eq!((SystemClock.boot(), SystemClock.boot()), (boot_number(&id), boot_number(&id)));
+        assert_ne!(boot_number(b"a"), boot_number(b"b"));
+        assert_eq!(boot_number(b"a\n"), boot_number(b"a"));
     }
 }

@@ -253,6 +253,9 @@ pub const BUCKET_US_MAX: i64 = 60_000_000;
 /// A boot with a clock mapping may have been placed by another one that was overwritten since, µs off by
 /// this at most: gateways differ by their transport's delay.
 pub const PLACEMENT_SLACK_US: i64 = 10_000_000;
+/// Ranges by which a reader looks for what a device's corrected clocks have moved: a car that starts without a clock
+/// twice a day has one for each start, and 64 of them leave days of 1970 apart from today.
+pub const READ_SHIFTS_MAX: usize = 64;
 /// Faults that a reader describes; the rest are counted.
 pub const READ_FAULTS_LISTED_MAX: usize = 20;
 /// Blocks between a reader and the thread that writes them: each at most 2 × 16 MiB.

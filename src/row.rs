@@ -131,12 +131,28 @@ pub struct ClockRow {
     pub device: String,
     /// Key: the device's start.
     pub boot: i64,
-    /// Key: device time from which it holds, µs.
+    /// Key: device time from which it holds, µs; for a whole boot see [`ClockRow::from_start`].
     pub from_us: i64,
     /// Add this to a device time to get UTC µs.
     pub offset_us: i64,
     /// The gateway's clock was not known to be right when this was written.
     pub provisional: bool,
+}
+
+impl ClockRow {
+    /// `from_us` of a mapping that holds for a whole boot. The best of several has the highest `rank`, and those of
+    /// one rank differ by who made them: `by`, of whom nothing else is known. So no mapping is written over another,
+    /// and all of them lie before any device time, where the last one holds.
+    #[must_use]
+    pub const fn from_start(rank: u8, by: u32) -> i64 {
+        i64::MIN + (((rank as i64) << 32) | by as i64)
+    }
+
+    /// Whether `from_us` means a whole boot.
+    #[must_use]
+    pub const fn is_from_start(from_us: i64) -> bool {
+        from_us < i64::MIN + (1 << 40)
+    }
 }
 
 /// A lap, a session, a marker, a text.

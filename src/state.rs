@@ -83,9 +83,13 @@ impl StateDir {
         self.write_json("catalogues.json", &known.catalogues);
     }
 
-    /// Keeps a clock mapping. Blocks for a write to disk: called once for each boot of a device.
+    /// Keeps a clock mapping, in the place of the one before. Blocks for a write to disk: called a few times for
+    /// each boot of a device.
     pub fn remember_clock(&self, clock: &KnownClock) {
         let mut known = self.lock();
+        let same =
+            |other: &KnownClock| (&other.car, &other.device, other.boot) == (&clock.car, &clock.device, clock.boot);
+        known.clocks.retain(|other| !same(other));
         known.clocks.push(clock.clone());
         let surplus = known.clocks.len().saturating_sub(CLOCKS_MAX);
         known.clocks.drain(..surplus);
@@ -145,7 +149,8 @@ fn replace(dir: &Path, file: &str, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Mapping;
+    use crate::chunk::Pairing;
+    use crate::clock::{Certainty, Mapping};
 
     #[test]
     fn what_is_remembered_is_there_after_a_restart() {
@@ -153,11 +158,22 @@ mod tests {
         let state = StateDir::open(dir.path());
         let agent = state.agent();
         let mapping = Mapping { offset_us: 5, provisional: false };
-        let clock = KnownClock { car: "44".into(), device: "ecu".into(), boot: 3, mapping };
+        let clock = KnownClock {
+            car: "44".into(),
+            device: "ecu".into(),
+            boot: 3,
+            mapping,
+            certainty: Certainty::Plausible,
+            from_us: -7,
+            replaced: vec![(-8, Mapping { offset_us: 1, provisional: true })],
+            pairing: Some(Pairing { gateway_boot: 5, ahead_us: 6 }),
+            unwritten: true,
+        };
+        state.remember_clock(&KnownClock { replaced: Vec::new(), ..clock.clone() });
         state.remember_clock(&clock);
         let later = StateDir::open(dir.path());
         assert_eq!(later.agent(), agent);
-        assert_eq!(later.clocks(), [clock]);
+        assert_eq!(later.clocks(), [clock], "the last word on a device and boot");
     }
 
     #[test]

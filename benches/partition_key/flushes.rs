@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use firmware_sim::car::{Car, Noise, STEP_S, State};
 use firmware_sim::tiers::{ChannelPlan, DevicePlan, Tier, devices, raw};
 use pitwire::chunk::{Chunk, Outgoing, Setup};
+use pitwire::clock::{Gateway, SystemClock, Trust};
 use pitwire::item::Batch;
 use pitwire::item::{Catalogue, Item};
 use pitwire::ledger::{Fate, Ledger, SourceId, Tally};
@@ -61,6 +62,7 @@ impl Source {
             live: LiveBoard::new(),
             clocks: Vec::new(),
             remember: Arc::new(|_| {}),
+            gateway: Gateway::new(SystemClock::shared(), Trust::System),
         };
         let mut this = Self {
             car: Car::new(tier.machine(), SEED, CAR),

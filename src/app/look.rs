@@ -39,6 +39,7 @@ impl Looker {
             status: Arc::new(move || status.status()),
             ready: Arc::new(move || ready.readiness()),
             live: self.live.clone(),
+            clock: self.clock.clone(),
         }
     }
 

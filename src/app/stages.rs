@@ -40,7 +40,7 @@ impl Stages {
     /// Stages that have seen nothing yet.
     pub(super) fn new(config: &Config, given: Given<'_>) -> Self {
         let Given { ledger, gauges, known, remember, gaps, steps, swap, chunk } = given;
-        let decode = Decode::new(known, remember, config.deliver.durable_within).with_gaps(gaps);
+        let decode = Decode::new(known, remember, config.deliver.durable_within, chunk.gateway.clone()).with_gaps(gaps);
         Self {
             decode: add_sources(decode, config, ledger, gauges),
             preprocess: Preprocess::new(&config.preprocess, steps, swap),
@@ -79,6 +79,7 @@ pub fn explain(config: &Config) -> Result<Graph, BuildError> {
         live: LiveBoard::new(),
         clocks: Vec::new(),
         remember: Arc::new(|_| {}),
+        gateway: Gateway::new(SystemClock::shared(), config.clock.trust),
     };
     let (ledger, gauges) = (Ledger::new(), source_gauges(config, SystemClock::shared().now()));
     let steps = preprocess::Setup { ledger: ledger.clone(), counts: Arc::default(), lag: Arc::new(|| Duration::ZERO) };

@@ -8,6 +8,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::monitor::status::StoreState;
 
+mod clocks;
+
 /// Nobody listens on port 1.
 const NOWHERE: &str = "cassandra://127.0.0.1:1/pitwire";
 

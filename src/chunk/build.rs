@@ -5,22 +5,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::bucket::{bucket_length_us, bucket_of};
+use super::clocks::{Clocks, Correction, KnownClock, RememberClock};
 use super::open::{OpenChunk, Placement, same};
-use crate::clock::{EARLIEST_PLAUSIBLE, Mapping};
+use crate::clock::{Gateway, Mapping};
 use crate::item::{Batch, Catalogue, Event, Item, Malformed};
 use crate::ledger::{SourceId, Tally};
-use crate::limits::{CLOCKS_MAX, DEVICES_MAX, FLUSH_BYTES_MAX};
+use crate::limits::{DEVICES_MAX, FLUSH_BYTES_MAX};
 use crate::live::LiveBoard;
 use crate::pipeline::Stage;
 use crate::receipt::Receipt;
 use crate::row::{
-    ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, KIND_DERIVED, KIND_RAW, LAYOUT_CHUNKS, Rows, SessionRow,
-    day_of,
+    ChannelRow, ChunkRow, EventRow, ExtentRow, KIND_DERIVED, KIND_RAW, LAYOUT_CHUNKS, Rows, SessionRow, day_of,
 };
-use crate::sample::{ChannelMeta, ClockBase, Column, DeviceTime, Name, Origin, UnixMicros};
+use crate::sample::{ChannelMeta, Column, DeviceTime, Name, Origin, UnixMicros};
 
 /// Rows that are written together, and what is told when they are durable.
 #[derive(Debug)]
@@ -55,22 +53,6 @@ impl Outgoing {
     }
 }
 
-/// A clock mapping as the state directory keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownClock {
-    /// The car.
-    pub car: String,
-    /// The device.
-    pub device: String,
-    /// Its start.
-    pub boot: u32,
-    /// How its time maps to UTC.
-    pub mapping: Mapping,
-}
-
-/// Called with each clock mapping that is new, so that it outlives the process.
-pub type RememberClock = Arc<dyn Fn(&KnownClock) + Send + Sync>;
-
 /// What the stage is given.
 pub struct Setup {
     /// Age at which a device's chunks close.
@@ -83,11 +65,16 @@ pub struct Setup {
     pub clocks: Vec<KnownClock>,
     /// Told of new mappings.
     pub remember: RememberClock,
+    /// What the mappings are made by.
+    pub gateway: Arc<Gateway>,
 }
 
 /// The stage.
 pub struct Chunk {
-    setup: Setup,
+    flush_after: Duration,
+    writer: [u8; 16],
+    live: Arc<LiveBoard>,
+    clocks: Clocks,
     seq: i64,
     devices: HashMap<Arc<Origin>, Device>,
     /// Bucket lengths by car and device, known once the catalogue is.
@@ -117,7 +104,17 @@ impl Chunk {
     /// A stage that has seen nothing yet.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        Self { setup, seq: 0, devices: HashMap::new(), lengths: HashMap::new(), announced: HashMap::new() }
+        let Setup { flush_after, writer, live, clocks, remember, gateway } = setup;
+        Self {
+            flush_after,
+            writer,
+            live,
+            clocks: Clocks::new(clocks, remember, gateway, writer),
+            seq: 0,
+            devices: HashMap::new(),
+            lengths: HashMap::new(),
+            announced: HashMap::new(),
+        }
     }
 
     /// The device's place, opened if it is new; `latest` and `received` place a boot without a mapping.
@@ -129,11 +126,11 @@ impl Chunk {
         accepted_at: Instant,
     ) -> &mut Device {
         if !self.devices.contains_key(origin) {
-            let (mapping, clock) = self.map(origin, latest, received);
+            let (mapping, rows) = self.clocks.place(origin, latest, received, accepted_at);
             let key = (origin.car.clone(), origin.device.clone());
             let length_us = self.lengths.get(&key).copied().unwrap_or(60_000_000);
             let mut device = Device::new(mapping, length_us, accepted_at);
-            device.extra.clocks.extend(clock);
+            device.extra.clocks = rows;
             if self.devices.len() >= DEVICES_MAX {
                 self.devices.retain(|_, device| device.oldest.is_some());
             }
@@ -144,35 +141,18 @@ impl Chunk {
         device
     }
 
-    fn map(&mut self, origin: &Origin, latest: DeviceTime, received: UnixMicros) -> (Mapping, Option<ClockRow>) {
-        if origin.base == ClockBase::Utc {
-            return (Mapping::IDENTITY, None);
-        }
-        let known = self.setup.clocks.iter().rev();
-        let mut known = known.filter(|k| k.car == *origin.car && k.device == *origin.device && k.boot == origin.boot);
-        let mapping = match known.next() {
-            Some(known) => known.mapping,
-            None => {
-                let mapping = Mapping::at_receipt(latest, received, received >= EARLIEST_PLAUSIBLE);
-                let (car, device) = (origin.car.to_string(), origin.device.to_string());
-                let record = KnownClock { car, device, boot: origin.boot, mapping };
-                (self.setup.remember)(&record);
-                if self.setup.clocks.len() >= CLOCKS_MAX {
-                    self.setup.clocks.remove(0);
-                }
-                self.setup.clocks.push(record);
-                mapping
+    /// Writes the mappings that have become better, and places what follows by them.
+    fn correct(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
+        for Correction { origin, mapping, rows, receipt } in self.clocks.look(now) {
+            // What is gathered was placed by the mapping before, and closes by it.
+            self.flush(&origin, out);
+            if let Some(device) = self.devices.get_mut(&origin) {
+                device.mapping = mapping;
             }
-        };
-        let row = ClockRow {
-            car: origin.car.to_string(),
-            device: origin.device.to_string(),
-            boot: i64::from(origin.boot),
-            from_us: i64::MIN,
-            offset_us: mapping.offset_us,
-            provisional: mapping.provisional,
-        };
-        (mapping, Some(row))
+            let rows = Rows { clocks: rows, ..Rows::default() };
+            let (receipts, tally) = (vec![receipt], Tally::default());
+            out.push(Outgoing::Flush(Flush { rows, receipts, tally, accepted_at: now }));
+        }
     }
 
     fn batch(&mut self, batch: Batch, out: &mut Vec<Outgoing>) {
@@ -182,8 +162,8 @@ impl Chunk {
         let latest = DeviceTime(latest.unwrap_or_default());
         let mapping = self.device(&origin, latest, received, accepted_at).mapping;
         let news: Vec<ChannelRow> = columns.iter().filter_map(|c| self.announce(&origin, c, mapping)).collect();
-        let (mut seq, writer) = (self.seq, self.setup.writer);
-        let live = self.setup.live.clone();
+        let (mut seq, writer) = (self.seq, self.writer);
+        let live = self.live.clone();
         let device = self.device(&origin, latest, received, accepted_at);
         device.extra.channels.extend(news);
         for column in &columns {
@@ -243,7 +223,7 @@ impl Chunk {
     fn catalogue(&mut self, catalogue: Catalogue) {
         let Catalogue { origin, channels, changed, t, received, accepted_at, .. } = catalogue;
         let all = channels.iter().chain(&changed).map(|meta| &**meta);
-        let length_us = bucket_length_us(all, self.setup.flush_after);
+        let length_us = bucket_length_us(all, self.flush_after);
         self.lengths.insert((origin.car.clone(), origin.device.clone()), length_us);
         // What the steps changed, and what is described otherwise than before, is announced with its first sample:
         // that is when it holds.
@@ -268,8 +248,8 @@ impl Chunk {
         for (_, chunk) in std::mem::take(&mut device.open) {
             let (seq, length_us) = (self.seq, chunk.length_us);
             self.seq += 1;
-            post(&self.setup.live, origin, device, &chunk);
-            device.closed.push((chunk.close(origin, device.mapping, self.setup.writer, seq), length_us));
+            post(&self.live, origin, device, &chunk);
+            device.closed.push((chunk.close(origin, device.mapping, self.writer, seq), length_us));
         }
         (device.open_bytes, device.closed_bytes, device.extra_bytes) = (0, 0, 0);
         let mut extra = std::mem::take(&mut device.extra);
@@ -460,15 +440,17 @@ impl Stage for Chunk {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.devices.values().filter_map(|device| device.due(self.setup.flush_after)).min()
+        let due = self.devices.values().filter_map(|device| device.due(self.flush_after));
+        due.chain(self.clocks.look_at()).min()
     }
 
     fn on_deadline(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
-        let flush_after = self.setup.flush_after;
+        let flush_after = self.flush_after;
         for device in self.devices.values_mut() {
             device.wait_if_late(now, flush_after);
         }
         self.flush_due(|device| device.due(flush_after).is_some_and(|due| due <= now), out);
+        self.correct(now, out);
     }
 
     fn finish(&mut self, out: &mut Vec<Outgoing>) {

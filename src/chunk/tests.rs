@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::clock::{Clock, Gateway, Scripted, Trust};
 use crate::item::Batch;
 use crate::item::{Catalogue, Event, Item};
 use crate::ledger::{Fate, Ledger, SourceId};
@@ -56,6 +57,7 @@ struct Bench {
     began: Instant,
     fired: Arc<AtomicU32>,
     remembered: Arc<Mutex<Vec<KnownClock>>>,
+    clock: Arc<Scripted>,
 }
 
 impl Bench {
@@ -64,6 +66,11 @@ impl Bench {
     }
 
     fn with_clocks(clocks: Vec<KnownClock>) -> Self {
+        Self::with(clocks, &Scripted::manual(UnixMicros(MINUTE)))
+    }
+
+    /// Another process by the same clock.
+    fn with(clocks: Vec<KnownClock>, clock: &Arc<Scripted>) -> Self {
         let ledger = Ledger::new();
         let source = ledger.source("src");
         let remembered: Arc<Mutex<Vec<KnownClock>>> = Arc::default();
@@ -74,8 +81,10 @@ impl Bench {
             live: LiveBoard::new(),
             clocks,
             remember: Arc::new(move |clock| remember.lock().unwrap().push(clock.clone())),
+            gateway: Gateway::new(clock.clone(), Trust::System),
         });
-        Self { stage, ledger, source, began: Instant::now(), fired: Arc::default(), remembered }
+        let (began, clock) = (clock.now(), clock.clone());
+        Self { stage, ledger, source, began, fired: Arc::default(), remembered, clock }
     }
 
     /// A receipt that is counted when it fires.
@@ -95,6 +104,7 @@ impl Bench {
         let custody = Custody { receipt: self.receipt(), tally: self.ledger.receive(self.source, samples) };
         let accepted_at = self.began + Duration::from_millis(ms);
         let received = UnixMicros(received);
+        self.clock.set_utc(received);
         self.give(Item::Batch(Batch { origin: origin.clone(), columns, accepted_at, received, custody }))
     }
 
@@ -137,6 +147,7 @@ impl Bench {
 
     fn at(&mut self, ms: u64) -> Vec<Flush> {
         let mut out = Vec::new();
+        self.clock.pass((self.began + Duration::from_millis(ms)).saturating_duration_since(self.clock.now()));
         self.stage.on_deadline(self.began + Duration::from_millis(ms), &mut out);
         flushes(out)
     }

@@ -1,9 +1,11 @@
 //! `{"ts": ms, "values": {"channel": number, …}}`, or an array of such objects.
 //!
 //! The device is the source's name, the boot 0, the base UTC; a topic `pitwire/CAR/…` names the car. `ts` is
-//! the epoch in ms (a fraction keeps its µs); without it the time of receipt is taken and flagged, a µs
-//! later than the last one at least, so that no two samples share it. Numbers become f64 columns, booleans 0
-//! and 1; text and integers beyond 2^53 become events, since an f64 would not hold them; null is absent.
+//! the epoch in ms (a fraction keeps its µs). Without it the time of receipt is taken and flagged, by the gateway's
+//! own counter: the boot is the gateway's then, the base its start, so that no setting of the wall clock repeats or
+//! reorders such samples. Each is a µs later than the last one at least, so that no two share a time. Numbers become
+//! f64 columns, booleans 0 and 1; text and integers beyond 2^53 become events, since an f64 would not hold them; null
+//! is absent.
 //! A message whose content came before, times included, is a repetition.
 
 use std::collections::{HashMap, VecDeque};
@@ -16,6 +18,7 @@ use serde_json::{Map, Value};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::{Arrival, Format, SourceSpec, malformed};
+use crate::clock::{Clock, Gateway};
 use crate::gauges::{DeviceGauges, DeviceKey};
 use crate::item::{Batch, Body, Event, Item, RawMessage};
 use crate::ledger::Fate;
@@ -34,16 +37,22 @@ const MS_MAX: f64 = 9.2e15;
 
 pub(super) struct Json {
     spec: SourceSpec,
+    gateway: Arc<Gateway>,
     cars: HashMap<Name, Car>,
     metas: HashMap<Name, Arc<ChannelMeta>>,
     seen: HashMap<u128, ReceiptWatch>,
     order: VecDeque<u128>,
-    /// The latest time of receipt that a sample was given, µs.
+    /// The latest time of receipt that a sample was given, µs by the gateway's counter.
     stamped_us: i64,
 }
 
-/// One car that this source brings samples of.
+/// One car that this source brings samples of: those with a time, and those without.
 struct Car {
+    timed: Series,
+    untimed: Series,
+}
+
+struct Series {
     origin: Arc<Origin>,
     key: DeviceKey,
     gauges: DeviceGauges,
@@ -62,18 +71,55 @@ struct Record {
     values: Map<String, Value>,
 }
 
-/// A message, understood: numbers by time, and what numbers cannot hold.
+/// A message, understood: its records with a time, and those without.
 #[derive(Default)]
 struct Parsed {
+    timed: Found,
+    untimed: Found,
+}
+
+/// Numbers by time, and what numbers cannot hold.
+#[derive(Default)]
+struct Found {
+    records: usize,
     columns: Vec<Column>,
     events: Vec<(i64, String)>,
-    timed: bool,
+}
+
+impl Series {
+    fn give(&mut self, spec: &SourceSpec, found: Found, repeated: bool, arrival: &Arrival, out: &mut Vec<Item>) {
+        let Arrival { accepted_at, received, .. } = *arrival;
+        let samples = found.columns.len() as u64;
+        let tally = spec.ledger.receive(spec.id, samples);
+        if repeated {
+            self.gauges.duplicate_frames += 1;
+            tally.settle(Fate::Duplicate);
+        } else {
+            self.gauges.frames += 1;
+            self.gauges.samples += samples;
+            let events = found.events.into_iter().map(|(t_us, text)| {
+                // By content, so that the same event after a restart is the same row.
+                let sequence = xxh3_64(text.as_bytes()) as u32;
+                let (origin, receipt) = (self.origin.clone(), arrival.receipt.clone());
+                let (t, kind, number) = (DeviceTime(t_us), "text", 0);
+                Item::Event(Event { origin, t, sequence, kind, number, text, accepted_at, received, receipt })
+            });
+            out.extend(events);
+            if samples > 0 {
+                let custody = Custody { receipt: arrival.receipt.clone(), tally };
+                let (origin, columns) = (self.origin.clone(), found.columns);
+                out.push(Item::Batch(Batch { origin, columns, accepted_at, received, custody }));
+            }
+        }
+        spec.gauges.set_device(&self.key, &self.gauges);
+    }
 }
 
 impl Json {
-    pub(super) fn new(spec: SourceSpec) -> Self {
+    pub(super) fn new(spec: SourceSpec, gateway: Arc<Gateway>) -> Self {
         Self {
             spec,
+            gateway,
             cars: HashMap::new(),
             metas: HashMap::new(),
             seen: HashMap::new(),
@@ -90,9 +136,14 @@ impl Json {
                 return Err(format!("more than {DEVICES_MAX} cars on one source"));
             }
             let device: Name = format!("{}{}", self.spec.device_prefix, self.spec.name).into();
-            let key = (name.to_string(), device.to_string(), 0);
-            let origin = Arc::new(Origin { car: name.clone(), device, boot: 0, base: ClockBase::Utc });
-            self.cars.insert(name.clone(), Car { origin, key, gauges: DeviceGauges::default() });
+            let series = |boot, base| Series {
+                origin: Arc::new(Origin { car: name.clone(), device: device.clone(), boot, base }),
+                key: (name.to_string(), device.to_string(), boot),
+                gauges: DeviceGauges::default(),
+            };
+            let timed = series(0, ClockBase::Utc);
+            let untimed = series(self.gateway.boot(), ClockBase::Boot);
+            self.cars.insert(name.clone(), Car { timed, untimed });
         }
         Ok(name)
     }
@@ -110,7 +161,7 @@ impl Json {
             Message::One(record) => vec![record],
             Message::Many(records) => records,
         };
-        let mut parsed = Parsed { timed: true, ..Parsed::default() };
+        let mut parsed = Parsed::default();
         for record in records {
             self.record(record, arrival, &mut parsed)?;
         }
@@ -122,11 +173,13 @@ impl Json {
             Some(ms) if ms.is_finite() && ms.abs() < MS_MAX => ((ms * 1000.0).round() as i64, Quality::GOOD),
             Some(ms) => return Err(format!("ts {ms} is not a time in ms since 1970")),
             None => {
-                self.stamped_us = arrival.received.0.max(self.stamped_us.saturating_add(1));
+                let received_us = self.gateway.uptime_at_us(arrival.accepted_at);
+                self.stamped_us = received_us.max(self.stamped_us.saturating_add(1));
                 (self.stamped_us, Quality::RECEIVE_TIME)
             }
         };
-        parsed.timed &= record.ts.is_some();
+        let found = if record.ts.is_some() { &mut parsed.timed } else { &mut parsed.untimed };
+        found.records += 1;
         for (name, value) in record.values {
             let number = match value {
                 Value::Null => continue,
@@ -137,13 +190,13 @@ impl Json {
                     match number.as_f64().filter(|_| exact) {
                         Some(number) => number,
                         None => {
-                            parsed.events.push((t_us, text(&name, &number.to_string())?));
+                            found.events.push((t_us, text(&name, &number.to_string())?));
                             continue;
                         }
                     }
                 }
                 Value::String(words) => {
-                    parsed.events.push((t_us, text(&name, &words)?));
+                    found.events.push((t_us, text(&name, &words)?));
                     continue;
                 }
                 Value::Array(_) | Value::Object(_) => {
@@ -151,7 +204,7 @@ impl Json {
                 }
             };
             let channel = self.meta(&name)?;
-            parsed.columns.push(Column {
+            found.columns.push(Column {
                 channel,
                 times: Times::one(DeviceTime(t_us)),
                 values: Values::F64(vec![number]),
@@ -236,31 +289,13 @@ impl Format for Json {
         };
         self.spec.gauges.frames.fetch_add(1, Ordering::Relaxed);
         // Without a time of its own a message cannot be told from one that says the same again.
-        let repeated = parsed.timed && self.repeated(&topic, &payload, &arrival);
-        let Some(car) = self.cars.get_mut(&car) else { return arrival.receipt.settle() };
-        let samples = parsed.columns.len() as u64;
-        let tally = self.spec.ledger.receive(self.spec.id, samples);
-        if repeated {
-            car.gauges.duplicate_frames += 1;
-            tally.settle(Fate::Duplicate);
-        } else {
-            car.gauges.frames += 1;
-            car.gauges.samples += samples;
-            let events = parsed.events.into_iter().map(|(t_us, text)| {
-                // By content, so that the same event after a restart is the same row.
-                let sequence = xxh3_64(text.as_bytes()) as u32;
-                let (origin, receipt) = (car.origin.clone(), arrival.receipt.clone());
-                let (t, kind, number) = (DeviceTime(t_us), "text", 0);
-                Item::Event(Event { origin, t, sequence, kind, number, text, accepted_at, received, receipt })
-            });
-            out.extend(events);
-            if samples > 0 {
-                let custody = Custody { receipt: arrival.receipt.clone(), tally };
-                let (origin, columns) = (car.origin.clone(), parsed.columns);
-                out.push(Item::Batch(Batch { origin, columns, accepted_at, received, custody }));
+        let repeated = parsed.untimed.records == 0 && self.repeated(&topic, &payload, &arrival);
+        let Some(Car { timed, untimed }) = self.cars.get_mut(&car) else { return arrival.receipt.settle() };
+        for (series, found) in [(timed, parsed.timed), (untimed, parsed.untimed)] {
+            if found.records > 0 {
+                series.give(&self.spec, found, repeated, &arrival, out);
             }
         }
-        self.spec.gauges.set_device(&car.key, &car.gauges);
         arrival.receipt.settle();
     }
 }

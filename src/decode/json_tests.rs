@@ -7,11 +7,12 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::{Clock, Scripted, Trust};
 use crate::item::Batch;
 use crate::item::{Body, Event};
 use crate::ledger::{Counts, Fate};
 use crate::limits::{CHANNELS_PER_DEVICE_MAX, JSON_TEXT_BYTES_MAX};
-use crate::sample::Quality;
+use crate::sample::{ClockBase, Quality};
 
 const RECEIVED_US: i64 = 1_770_000_000_000_000;
 
@@ -22,6 +23,7 @@ struct Bench {
     source: SourceId,
     settled: Arc<Mutex<Vec<u32>>>,
     messages: u32,
+    clock: Arc<Scripted>,
 }
 
 impl Bench {
@@ -38,8 +40,11 @@ impl Bench {
             gauges: gauges.clone(),
             ledger: ledger.clone(),
         };
-        let stage = Decode::new(Vec::new(), Arc::new(|_| ()), Duration::from_secs(1)).source(spec, FormatName::Json);
-        Self { stage, ledger, gauges, source, settled: Arc::default(), messages: 0 }
+        let clock = Scripted::manual(UnixMicros(RECEIVED_US));
+        let gateway = Gateway::new(clock.clone(), Trust::System);
+        let stage = Decode::new(Vec::new(), Arc::new(|_| ()), Duration::from_secs(1), gateway);
+        let stage = stage.source(spec, FormatName::Json);
+        Self { stage, ledger, gauges, source, settled: Arc::default(), messages: 0, clock }
     }
 
     fn on(&mut self, topic: &str, text: &str) -> Vec<Item> {
@@ -50,7 +55,7 @@ impl Bench {
             topic: Bytes::copy_from_slice(topic.as_bytes()),
             payload: Bytes::copy_from_slice(text.as_bytes()),
         };
-        let (accepted_at, received) = (Instant::now(), UnixMicros(RECEIVED_US));
+        let (accepted_at, received) = (self.clock.now(), self.clock.now_utc());
         let mut out = Vec::new();
         self.stage.process(RawMessage { source: self.source, body, accepted_at, received, receipt }, &mut out);
         out
@@ -136,16 +141,36 @@ fn an_array_holds_several_times_and_has_one_receipt() {
 }
 
 #[test]
-fn without_a_time_that_of_receipt_is_taken_flagged_and_never_twice() {
+fn without_a_time_that_of_receipt_is_taken_by_the_gateways_counter_flagged_and_never_twice() {
     let mut bench = Bench::new();
     let first = bench.message(r#"[{"values": {"a": 1}}, {"values": {"a": 2}}]"#);
+    let uptime_us = bench.clock.uptime_us();
     let second = bench.message(r#"{"values": {"a": 1}}"#);
-    let times: Vec<_> = [&first, &second].into_iter().flat_map(|items| samples(items)).map(|s| (s.1, s.3)).collect();
+    // Whatever becomes of the wall clock.
+    bench.clock.step_us(-50 * 31_557_600_000_000);
+    bench.clock.pass(Duration::from_millis(3));
+    let third = bench.message(r#"{"values": {"a": 1}}"#);
+    let all = [first, second, third];
+    let times: Vec<_> = all.iter().flat_map(|items| samples(items)).map(|s| (s.1 - uptime_us, s.3)).collect();
     let flag = Quality::RECEIVE_TIME.0;
-    assert_eq!(times, [(RECEIVED_US, flag), (RECEIVED_US + 1, flag), (RECEIVED_US + 2, flag)]);
-    settle(first);
-    settle(second);
-    assert_eq!((bench.counts().stored, bench.counts().duplicate), (3, 0), "it cannot be told from a repetition");
+    assert_eq!(times, [(0, flag), (1, flag), (2, flag), (3_000, flag)]);
+    let origin = batch(&all[0]).origin.clone();
+    assert_eq!((origin.boot, origin.base), (bench.clock.boot(), ClockBase::Boot));
+    all.into_iter().for_each(settle);
+    assert_eq!((bench.counts().stored, bench.counts().duplicate), (4, 0), "it cannot be told from a repetition");
+}
+
+#[test]
+fn one_message_may_hold_records_with_a_time_and_without() {
+    let mut bench = Bench::new();
+    let items = bench.message(r#"[{"ts": 1, "values": {"a": 1}}, {"values": {"a": 2, "t": "box"}}]"#);
+    let batches: Vec<&Batch> =
+        items.iter().filter_map(|item| if let Item::Batch(batch) = item { Some(batch) } else { None }).collect();
+    let made: Vec<_> = batches.iter().map(|b| (b.origin.boot, b.origin.base, b.columns[0].values.raw(0))).collect();
+    assert_eq!(made, [(0, ClockBase::Utc, 1.0), (bench.clock.boot(), ClockBase::Boot, 2.0)]);
+    assert_eq!(events(&items)[0].origin.base, ClockBase::Boot);
+    settle(items);
+    assert_eq!((bench.settled(), bench.counts().stored), (vec![0], 2));
 }
 
 #[test]

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::clock::Gateway;
 use crate::gap::GapCounts;
 use crate::gauges::SourceGauges;
 use crate::item::{Body, FormatName, Item, Malformed, RawMessage};
@@ -108,15 +109,30 @@ pub struct Decode {
     copy_after: Duration,
     held: HeldBytes,
     gaps: Gaps,
+    gateway: Arc<Gateway>,
 }
 
 impl Decode {
     /// A stage that knows the catalogues of earlier runs, and tells `remember` of new ones. What it has
-    /// to hold goes as a copy to the quarantine in time to be durable within `durable_within`.
+    /// to hold goes as a copy to the quarantine in time to be durable within `durable_within`. What names no
+    /// time is stamped by the counter of `gateway`.
     #[must_use]
-    pub fn new(known: Vec<CatalogueRecord>, remember: Remember, durable_within: Duration) -> Self {
+    pub fn new(
+        known: Vec<CatalogueRecord>,
+        remember: Remember,
+        durable_within: Duration,
+        gateway: Arc<Gateway>,
+    ) -> Self {
         let copy_after = durable_within / 2;
-        Self { formats: HashMap::new(), known, remember, copy_after, held: HeldBytes::default(), gaps: Gaps::default() }
+        Self {
+            formats: HashMap::new(),
+            known,
+            remember,
+            copy_after,
+            held: HeldBytes::default(),
+            gaps: Gaps::default(),
+            gateway,
+        }
     }
 
     /// Where sources that are added from now on note what is settled and what is missing.
@@ -135,7 +151,7 @@ impl Decode {
                 let holding = wire::Holding { copy_after: self.copy_after, bytes: self.held.clone() };
                 Box::new(wire::Wire::new(spec, &self.known, self.remember.clone(), holding, self.gaps.clone()))
             }
-            FormatName::Json => Box::new(json::Json::new(spec)),
+            FormatName::Json => Box::new(json::Json::new(spec, self.gateway.clone())),
         };
         self.formats.insert(id, format);
         self

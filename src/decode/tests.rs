@@ -9,6 +9,7 @@ use pitwire_wire::{
 };
 
 use super::*;
+use crate::clock::{SystemClock, Trust};
 use crate::gauges::DeviceGauges;
 use crate::item::Batch;
 use crate::item::Body;
@@ -119,7 +120,8 @@ impl Bench {
         let remembered: Arc<Mutex<Vec<CatalogueRecord>>> = Arc::default();
         let remember = remembered.clone();
         let remember: Remember = Arc::new(move |record: &_| remember.lock().unwrap().push(record.clone()));
-        let stage = Decode::new(known, remember, DURABLE_WITHIN).source(spec, format);
+        let gateway = Gateway::new(SystemClock::shared(), Trust::System);
+        let stage = Decode::new(known, remember, DURABLE_WITHIN, gateway).source(spec, format);
         let settled = Arc::default();
         Self { stage, ledger, gauges, source, remembered, settled, messages: 0, began }
     }

@@ -22,7 +22,7 @@ use super::uplink::Chores;
 use super::window::Window;
 use super::{Config, Connect};
 use crate::chunk::{Flush, Outgoing};
-use crate::clock::Clock;
+use crate::clock::Gateway;
 use crate::ledger::{Fate, Ledger};
 use crate::pipeline::{Progress, Receiver};
 use crate::receipt::Receipt;
@@ -41,7 +41,7 @@ pub struct Parts {
     /// Its settings.
     pub config: Config,
     /// For what rows are too old.
-    pub clock: Arc<dyn Clock>,
+    pub gateway: Arc<Gateway>,
     /// Where samples are counted.
     pub ledger: Arc<Ledger>,
     /// The backlog.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::poison::{Poison, write_or_halve};
 use super::quarantine::Quarantined;
 use super::record::rows_record;
+use super::uplink::Expired;
 use crate::chunk::Flush;
 use crate::ledger::{Ledger, SourceId};
 use crate::row::Rows;
@@ -45,7 +46,7 @@ pub(super) enum Done {
     Fetched(Vec<(Position, Record)>),
     Quarantined { item: Quarantined, outcome: Result<(), String> },
     Heartbeat,
-    Expired(Result<u64, StoreError>),
+    Expired(Result<Expired, StoreError>),
 }
 
 /// Why rows are not known to be stored.

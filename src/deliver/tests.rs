@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::chunk::{Flush, Outgoing};
-use crate::clock::SystemClock;
+use crate::clock::{Gateway, SystemClock, Trust};
 use crate::item::Malformed;
 use crate::ledger::{Counts, Ledger, Policy};
 use crate::pipeline::{Bounds, Sender, queue};
@@ -132,7 +132,7 @@ impl Bench {
         };
         let deliver = Deliver::new(Parts {
             config: setup.config,
-            clock: SystemClock::shared(),
+            gateway: Gateway::new(SystemClock::shared(), Trust::System),
             ledger: ledger.clone(),
             spill: spill.clone(),
             spill_bytes_max: setup.disk_max.as_u64(),

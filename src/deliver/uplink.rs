@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::run::Deliver;
 use super::tasks::{Done, before};
+use crate::sample::UnixMicros;
 use crate::store::{Store, StoreError};
 use std::sync::Arc;
 
@@ -28,21 +29,50 @@ pub(super) struct Chores {
     heartbeating: bool,
     expire_at: Instant,
     expiring: bool,
+    age: Option<Age>,
+}
+
+/// What deleted too old rows, and how many.
+pub(super) struct Expired {
+    rows: u64,
+    age: Age,
+}
+
+/// By what time rows are too old: UTC, but no later than the newest that was stored before this run plus how long it
+/// has lasted. A clock that is fifty years ahead, set by mistake, would delete all there is; so an hour's run makes no
+/// more than an hour's data too old. A store that was not written for long is caught up with by the next run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Age {
+    /// The newest stored UTC less the gateway's counter, µs.
+    ahead_us: i64,
+}
+
+impl Age {
+    fn since(newest: UnixMicros, uptime_us: i64) -> Self {
+        Self { ahead_us: newest.0.saturating_sub(uptime_us) }
+    }
+
+    fn now(self, utc: UnixMicros, uptime_us: i64) -> UnixMicros {
+        utc.min(UnixMicros(uptime_us.saturating_add(self.ahead_us)))
+    }
 }
 
 impl Chores {
     pub(super) fn new(now: Instant) -> Self {
-        Self { heartbeat_at: now, heartbeating: false, expire_at: now + EXPIRE_MORE_AFTER, expiring: false }
+        Self { heartbeat_at: now, heartbeating: false, expire_at: now + EXPIRE_MORE_AFTER, expiring: false, age: None }
     }
 
     pub(super) fn beaten(&mut self) {
         self.heartbeating = false;
     }
 
-    pub(super) fn expired(&mut self, outcome: Result<u64, StoreError>, now: Instant) {
+    pub(super) fn expired(&mut self, outcome: Result<Expired, StoreError>, now: Instant) {
         self.expiring = false;
         let more = match outcome {
-            Ok(rows) => rows > 0,
+            Ok(Expired { rows, age }) => {
+                self.age = Some(age);
+                rows > 0
+            }
             Err(error) => {
                 tracing::debug!(%error, "rows that are too old are not deleted yet");
                 false
@@ -112,16 +142,28 @@ impl Deliver {
             });
         }
         if !self.chores.expiring && now >= self.chores.expire_at {
+            let Some(utc) = self.parts.gateway.utc() else {
+                // Nobody knows what is too old.
+                self.chores.expire_at = now + EXPIRE_EVERY;
+                return;
+            };
             self.chores.expiring = true;
-            let now_utc = self.parts.clock.now_utc();
+            let (age, uptime_us) = (self.chores.age, self.parts.gateway.uptime_at_us(now));
             self.tasks.spawn(async move {
-                Done::Expired(before(now + EXPIRE_WITHIN, "delete what is too old", store.expire(now_utc)).await)
+                let expire = async {
+                    let age = match age {
+                        Some(age) => age,
+                        None => Age::since(store.newest_before(utc).await?.unwrap_or(utc), uptime_us),
+                    };
+                    Ok(Expired { rows: store.expire(age.now(utc, uptime_us)).await?, age })
+                };
+                Done::Expired(before(now + EXPIRE_WITHIN, "delete what is too old", expire).await)
             });
         }
     }
 
     pub(super) fn chores_wake_at(&self) -> Option<Instant> {
-        let Chores { heartbeat_at, heartbeating, expire_at, expiring } = self.chores;
+        let Chores { heartbeat_at, heartbeating, expire_at, expiring, .. } = self.chores;
         let due = [(heartbeat_at, heartbeating), (expire_at, expiring)];
         let next = due.into_iter().filter(|(_, busy)| !busy).map(|(at, _)| at).min();
         next.filter(|_| !self.stopping() && self.link.up().is_some())
@@ -132,4 +174,21 @@ impl Deliver {
 pub(super) fn jitter() -> f64 {
     let random = RandomState::new().build_hasher().finish();
     (random % 1024) as f64 / 1024.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_fifty_years_ahead_makes_no_more_too_old_than_the_run_has_lasted() {
+        const HOUR_US: i64 = 3_600_000_000;
+        let (newest, uptime_us) = (UnixMicros(1_780_000_000_000_000), 5_000_000);
+        let age = Age::since(newest, uptime_us);
+        let ahead = UnixMicros(newest.0 + 50 * 8_766 * HOUR_US);
+        assert_eq!(age.now(ahead, uptime_us), newest);
+        assert_eq!(age.now(ahead, uptime_us + HOUR_US), UnixMicros(newest.0 + HOUR_US));
+        let behind = UnixMicros(newest.0 - HOUR_US);
+        assert_eq!(age.now(behind, uptime_us + HOUR_US), behind);
+    }
 }

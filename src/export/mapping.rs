@@ -2,7 +2,9 @@
 //!
 //! Rows of `clocks` whose gateway clock was known to be right count; provisional ones only for a boot that
 //! has no other. Each holds from its `from_us` on, the first one also before: within a boot a device's
-//! clock never steps, so even a later mapping is better than none.
+//! clock never steps, so even a later mapping is better than none. Of those that hold for the whole boot the
+//! last is the best (see [`ClockRow::from_start`]); what the others say matters for one thing only, where rows were
+//! put while they were the best.
 //!
 //! Invariant: UTC depends on (device, boot, device time) alone, never on the row a sample lay in, so two
 //! copies of a sample are always placed at the same time.
@@ -10,7 +12,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::limits::PLACEMENT_SLACK_US;
+use crate::limits::{PLACEMENT_SLACK_US, READ_SHIFTS_MAX};
 use crate::row::ClockRow;
 use crate::sample::{Name, Quality};
 
@@ -45,6 +47,8 @@ impl BootClock {
         let used = rows.iter().filter(|row| !known || !row.provisional);
         let mut pieces: Vec<(i64, i64)> = used.map(|row| (row.from_us, row.offset_us)).collect();
         pieces.sort_unstable();
+        let whole = pieces.partition_point(|&(from, _)| ClockRow::is_from_start(from));
+        pieces.drain(..whole.saturating_sub(1));
         if let Some(first) = pieces.first_mut() {
             first.0 = i64::MIN;
         }
@@ -74,18 +78,61 @@ impl BootClock {
     }
 }
 
-/// How far the best mapping may place a device's samples from where they were written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Shift {
-    /// Earlier by at most this, µs.
-    pub(super) back_us: i64,
-    /// Later by at most this, µs.
-    pub(super) ahead_us: i64,
+/// How far before its best UTC a device's samples may have been put: ranges of µs (after it, if negative), both ends
+/// included, ascending and apart from each other.
+///
+/// A correction is one step, by an hour or by 56 years, and not a range up to it: so what was put in 1970 is looked
+/// for in 1970 alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shifts(Vec<(i64, i64)>);
+
+impl Default for Shifts {
+    /// Nothing moves what has no mapping.
+    fn default() -> Self {
+        Self(vec![(0, 0)])
+    }
 }
 
-impl Shift {
-    pub(super) fn widest(self, other: Self) -> Self {
-        Self { back_us: self.back_us.max(other.back_us), ahead_us: self.ahead_us.max(other.ahead_us) }
+impl Shifts {
+    /// Samples lie where their best UTC is, but for the gateways' transport.
+    fn none() -> Self {
+        Self(vec![(-PLACEMENT_SLACK_US, PLACEMENT_SLACK_US)])
+    }
+
+    fn add(&mut self, shift_us: i64) {
+        let near = |us: i64| (us.saturating_sub(PLACEMENT_SLACK_US), us.saturating_add(PLACEMENT_SLACK_US));
+        self.0.push(near(shift_us));
+    }
+
+    /// Joins what overlaps, then what is nearest, until few enough are left.
+    fn join(&mut self) {
+        self.0.sort_unstable();
+        self.0.dedup_by(|later, earlier| {
+            let joins = later.0 <= earlier.1;
+            if joins {
+                earlier.1 = earlier.1.max(later.1);
+            }
+            joins
+        });
+        while self.0.len() > READ_SHIFTS_MAX {
+            let gap = |index: &usize| self.0[index + 1].0.saturating_sub(self.0[*index].1);
+            let Some(index) = (0..self.0.len() - 1).min_by_key(gap) else { break };
+            self.0[index].1 = self.0[index + 1].1;
+            self.0.remove(index + 1);
+        }
+    }
+
+    /// Whether what lies from `first_us` to `last_us` may have its best UTC in `from_us .. to_us`.
+    pub(super) fn may_hold(&self, first_us: i64, last_us: i64, from_us: Option<i64>, to_us: Option<i64>) -> bool {
+        self.0.iter().any(|&(least, most)| {
+            from_us.is_none_or(|from| last_us.saturating_add(most) >= from)
+                && to_us.is_none_or(|to| first_us.saturating_add(least) < to)
+        })
+    }
+
+    /// No sample that lies at or after `at_us` has an earlier best UTC than this.
+    pub(super) fn earliest(&self, at_us: i64) -> i64 {
+        at_us.saturating_add(self.0.first().map_or(0, |&(least, _)| least))
     }
 }
 
@@ -93,7 +140,11 @@ impl Shift {
 #[derive(Debug, Default)]
 pub(super) struct Clocks {
     boots: HashMap<(Name, i64), Arc<BootClock>>,
-    shifts: HashMap<Name, Shift>,
+    shifts: HashMap<Name, Shifts>,
+    /// Of a device without mappings.
+    unmapped: Shifts,
+    /// Of all devices.
+    all: Shifts,
 }
 
 impl Clocks {
@@ -102,38 +153,34 @@ impl Clocks {
         for row in rows {
             by_boot.entry((&row.device, row.boot)).or_default().push(row);
         }
-        let mut clocks = Self::default();
+        let mut clocks = Self { all: Shifts::none(), ..Self::default() };
         for ((device, boot), rows) in by_boot {
             let device: Name = device.into();
             let clock = BootClock::of(&rows);
-            // Any row of the boot may have been in force when a chunk was placed.
-            let offsets = || rows.iter().map(|row| row.offset_us);
-            let best = || clock.pieces.iter().map(|&(_, offset)| offset);
-            let least = |a: i64, b: i64| a.saturating_sub(b).max(0).saturating_add(PLACEMENT_SLACK_US);
-            let shift = Shift {
-                back_us: least(offsets().max().unwrap_or(0), best().min().unwrap_or(0)),
-                ahead_us: least(best().max().unwrap_or(0), offsets().min().unwrap_or(0)),
-            };
-            let widest = clocks.shifts.entry(Arc::clone(&device)).or_default();
-            *widest = widest.widest(shift);
+            // Any row of the boot may have been the best when a chunk was placed.
+            let shifts = clocks.shifts.entry(Arc::clone(&device)).or_insert_with(Shifts::none);
+            for row in rows {
+                for &(_, best) in &clock.pieces {
+                    let shift_us = best.saturating_sub(row.offset_us);
+                    shifts.add(shift_us);
+                    clocks.all.add(shift_us);
+                }
+            }
             clocks.boots.insert((device, boot), Arc::new(clock));
         }
+        clocks.shifts.values_mut().for_each(Shifts::join);
+        clocks.all.join();
         clocks
     }
 
     /// How far samples of `device` may lie from their partition.
-    pub(super) fn shift(&self, device: &str) -> Shift {
-        self.shifts.get(device).copied().unwrap_or_default()
+    pub(super) fn shifts(&self, device: &str) -> &Shifts {
+        self.shifts.get(device).unwrap_or(&self.unmapped)
     }
 
-    /// Whether `device` has a mapping, or with `None` any has.
-    pub(super) fn maps(&self, device: Option<&str>) -> bool {
-        device.map_or(!self.shifts.is_empty(), |device| self.shifts.contains_key(device))
-    }
-
-    /// The widest shift of all devices.
-    pub(super) fn widest_shift(&self) -> Shift {
-        self.shifts.values().fold(Shift::default(), |widest, &shift| widest.widest(shift))
+    /// The same of all devices.
+    pub(super) fn all_shifts(&self) -> &Shifts {
+        &self.all
     }
 
     /// The mapping of (device, boot); without rows that of the first chunk asked for, which starts at
@@ -176,10 +223,56 @@ mod tests {
         let clock = clock(&rows);
         assert_eq!(clock.utc(10), 9_010);
         assert_eq!(clock.quality(Quality(17)), Quality(1));
-        assert_eq!(
-            Clocks::new(&rows).shift("ecu"),
-            Shift { back_us: PLACEMENT_SLACK_US, ahead_us: PLACEMENT_SLACK_US + 8_995 }
-        );
+        // Within the slack of each other.
+        let slack = PLACEMENT_SLACK_US;
+        assert_eq!(Clocks::new(&rows).shifts("ecu"), &Shifts(vec![(-slack, 8_995 + slack)]));
+    }
+
+    #[test]
+    fn of_whole_boots_the_best_holds_and_what_the_others_placed_is_looked_for_there_alone() {
+        const DAY: i64 = 86_400_000_000;
+        let (year, slack) = (365 * DAY, PLACEMENT_SLACK_US);
+        let at = |rank, by, offset_us| row(ClockRow::from_start(rank, by), offset_us, rank == 0);
+        let rows = [at(2, 1, 56 * year), at(0, 9, 0), at(1, 9, 55 * year), at(1, 3, 54 * year)];
+        let clock = clock(&rows);
+        assert_eq!((clock.utc(i64::MIN / 2), clock.utc(5)), (i64::MIN / 2 + 56 * year, 56 * year + 5));
+        let clocks = Clocks::new(&rows);
+        let near = |us: i64| (us - slack, us + slack);
+        assert_eq!(clocks.shifts("ecu").0, [near(0), near(year), near(2 * year), near(56 * year)]);
+        assert_eq!(clocks.shifts("other"), &Shifts(vec![(0, 0)]));
+        // A day of the 56th year lies there, or a year or two before, or in the first days of all.
+        let day = |day: i64| {
+            let asked = (Some(56 * year + 10 * DAY), Some(56 * year + 11 * DAY));
+            clocks.shifts("ecu").may_hold(day * DAY, (day + 1) * DAY - 1, asked.0, asked.1)
+        };
+        let found: Vec<i64> = (0..57 * 365).filter(|&d| day(d)).collect();
+        let around = |year: i64| [9, 10, 11].map(|day| year * 365 + day);
+        let expected = [around(0), around(54), around(55), around(56)].concat();
+        assert_eq!(found, expected, "the day itself, and its neighbours for the slack");
+    }
+
+    #[test]
+    fn shifts_are_bounded_however_often_a_car_starts_without_a_clock() {
+        const DAY: i64 = 86_400_000_000;
+        let start = |day: i64| {
+            let boot = ClockRow { boot: day, ..row(ClockRow::from_start(0, 1), 0, true) };
+            [
+                ClockRow {
+                    from_us: ClockRow::from_start(1, 1),
+                    offset_us: (20_000 + day) * DAY,
+                    provisional: false,
+                    ..boot.clone()
+                },
+                boot,
+            ]
+        };
+        let rows: Vec<ClockRow> = (0..1_000).flat_map(start).collect();
+        let clocks = Clocks::new(&rows);
+        assert_eq!(clocks.shifts("ecu").0.len(), READ_SHIFTS_MAX);
+        let asked = (Some(20_500 * DAY), Some(20_501 * DAY));
+        let may = |day: i64| clocks.shifts("ecu").may_hold(day * DAY, day * DAY + 60_000_000, asked.0, asked.1);
+        assert!(may(0) && may(20_500), "1970 and the day itself");
+        assert!(!may(10_000) && !may(20_400), "nothing between");
     }
 
     #[test]

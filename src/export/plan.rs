@@ -1,10 +1,9 @@
 //! Which partitions a read needs, in which order, and how each is asked for.
 //!
 //! A sample placed at UTC t lies in a bucket that starts at or before t, whatever the buckets' lengths. A
-//! better mapping may move it by its device's [`Shift`](super::mapping::Shift); so a partition is taken
-//! where it starts minus the shift back, and once all partitions before some time are read, every sample
-//! before that time is known. What a gateway placed before its clock was set (a time before the program
-//! was built) is read whatever the range, as the correction may have replaced the mapping it was placed by.
+//! better mapping may have moved it by one of its device's [`Shifts`](super::mapping::Shifts): by 56 years, where a
+//! gateway had no clock yet. So a day or a partition is taken where one of them leads from it into the time asked for,
+//! and nothing between is looked at.
 //!
 //! Bounded: 32 bytes for each partition, so 3 MB for ten devices over a week of minutes.
 
@@ -14,9 +13,8 @@ use std::sync::Arc;
 use wildmatch::WildMatch;
 
 use super::mapping::Clocks;
-use crate::clock::EARLIEST_PLAUSIBLE;
 use crate::limits::{BUCKET_US_MAX, CHUNK_SPAN_US};
-use crate::row::{ChannelRow, ExtentRow, LAYOUT_CHUNKS, day_of};
+use crate::row::{ChannelRow, DAY_US, ExtentRow, LAYOUT_CHUNKS};
 use crate::sample::Name;
 
 /// Which samples to read.
@@ -76,11 +74,9 @@ pub(super) struct Partition {
 
 /// The days whose partitions may hold samples between `from_us` and `to_us`.
 pub(super) fn needs_day(day: i32, query: &Query, clocks: &Clocks) -> bool {
-    let shift = clocks.widest_shift();
-    let since = |from: i64| day_of(from.saturating_sub(shift.ahead_us).saturating_sub(BUCKET_US_MAX + CHUNK_SPAN_US));
-    let until = |to: i64| day_of(to.saturating_add(shift.back_us));
-    let misplaced = clocks.maps(None) && day <= day_of(EARLIEST_PLAUSIBLE.0);
-    query.from_us.is_none_or(|from| day >= since(from) || misplaced) && query.to_us.is_none_or(|to| day <= until(to))
+    let first_us = i64::from(day).saturating_mul(DAY_US);
+    let last_us = first_us.saturating_add(DAY_US - 1).saturating_add(BUCKET_US_MAX + CHUNK_SPAN_US);
+    clocks.all_shifts().may_hold(first_us, last_us, query.from_us, query.to_us)
 }
 
 /// The partitions needed, in the order in which to read them.
@@ -94,13 +90,11 @@ pub(super) fn partitions(extents: Vec<ExtentRow>, query: &Query, clocks: &Clocks
     }
     let mut needed: Vec<Partition> = Vec::with_capacity(found.len());
     for (device, bucket) in found {
-        let shift = clocks.shift(&device);
-        let first_us = bucket.saturating_sub(shift.back_us);
+        let shifts = clocks.shifts(&device);
         // A chunk's span more, as it is only the chunk's start that has to lie in the bucket.
-        let end_us = bucket.saturating_add(BUCKET_US_MAX + CHUNK_SPAN_US).saturating_add(shift.ahead_us);
-        let misplaced = bucket < EARLIEST_PLAUSIBLE.0 && clocks.maps(Some(&device));
-        if query.from_us.is_none_or(|from| end_us > from || misplaced) && query.to_us.is_none_or(|to| first_us < to) {
-            needed.push(Partition { device, bucket, first_us });
+        let last_us = bucket.saturating_add(BUCKET_US_MAX + CHUNK_SPAN_US - 1);
+        if shifts.may_hold(bucket, last_us, query.from_us, query.to_us) {
+            needed.push(Partition { device, bucket, first_us: shifts.earliest(bucket) });
         }
     }
     let key = |p: &Partition| (p.first_us, p.bucket);
@@ -127,6 +121,7 @@ pub(super) fn channels_of(device: &str, filter: &ChannelFilter, rows: &[ChannelR
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::row::day_of;
 
     #[test]
     fn channels_match_by_patterns_with_commas_or_repeated() {

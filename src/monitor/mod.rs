@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::limits::MONITOR_DRAIN_MAX;
 use crate::live::LiveBoard;
 
@@ -102,6 +103,8 @@ pub struct View {
     pub ready: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// The last values.
     pub live: Arc<LiveBoard>,
+    /// What time it is: the one that samples are placed by.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl fmt::Debug for View {

@@ -25,7 +25,6 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::View;
-use crate::clock::{Clock, SystemClock};
 use crate::live::{LiveBoard, LiveChannel};
 
 const POINTS_EVERY: Duration = Duration::from_millis(100);
@@ -137,7 +136,7 @@ impl LiveStream {
 
     fn due_events(&mut self, now: Instant) -> Vec<u8> {
         let mut events = Vec::new();
-        let now_us = SystemClock.now_utc().0;
+        let now_us = self.view.clock.now_utc().0;
         if self.points.take(now) {
             event(&mut events, "points", &self.new_points(now_us));
         }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::status::*;
 use super::*;
+use crate::clock::SystemClock;
 use crate::gap::{self, Declared};
 use crate::ledger::{Counts, Policy, Snapshot};
 use crate::pipeline::Order;
@@ -194,6 +195,7 @@ impl Running {
                 false => Readiness { ready: false, waiting_for: vec!["source ecu: open /dev/ttyACM0".into()] },
             }),
             live: board.clone(),
+            clock: SystemClock::shared(),
         };
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(serve(listener, view, shutdown.clone()));

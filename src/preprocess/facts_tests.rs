@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::testing::{Bench, column, config};
 use crate::chunk::{Chunk, Outgoing, Setup};
+use crate::clock::{Gateway, SystemClock, Trust};
 use crate::item::Item;
 use crate::ledger::Fate;
 use crate::limits::DERIVE_ASTRAY_MAX;
@@ -96,6 +97,7 @@ fn announced(rules: &[&str]) -> Vec<(i64, String)> {
         live: LiveBoard::new(),
         clocks: Vec::new(),
         remember: Arc::new(|_| {}),
+        gateway: Gateway::new(SystemClock::shared(), Trust::System),
     });
     let mut bench = Bench::new(rules[0]);
     let mut out = Vec::new();

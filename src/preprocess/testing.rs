@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Config, Lag, Preprocess, Reason, Setup, StepCounts, Swap};
+use crate::clock::EARLIEST_PLAUSIBLE;
 use crate::item::{Batch, Catalogue, Item};
 use crate::ledger::{Fate, Ledger, Snapshot};
 use crate::pipeline::Stage;
@@ -103,7 +104,7 @@ impl Bench {
             origin: origin(device),
             columns,
             accepted_at: self.at(ms),
-            received: UnixMicros(ms as i64 * 1_000),
+            received: UnixMicros(EARLIEST_PLAUSIBLE.0 + ms as i64 * 1_000),
             custody: Custody { receipt, tally },
         };
         let mut out = Vec::new();

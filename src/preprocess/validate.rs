@@ -20,6 +20,7 @@ use wildmatch::WildMatch;
 
 use super::counts::Rule;
 use super::{Context, Reason, StepName};
+use crate::clock::EARLIEST_PLAUSIBLE;
 use crate::ledger::Policy;
 use crate::sample::{ChannelMeta, ClockBase, Column, Flags, Values};
 use judge::{Clock, State, Verdict};
@@ -225,8 +226,10 @@ impl Lane {
         if column.is_empty() || (!self.asked && whole) {
             return;
         }
-        // A device's own time since its start says nothing beside the gateway's UTC.
-        let clock = (context.origin.base == ClockBase::Utc).then_some(Clock { received_us: context.received.0 });
+        // A device's own time since its start says nothing beside the gateway's UTC, and a clock that is not set says
+        // nothing at all: by that of 1970 all times of today would be impossible.
+        let says = context.origin.base == ClockBase::Utc && context.received >= EARLIEST_PLAUSIBLE;
+        let clock = says.then_some(Clock { received_us: context.received.0 });
         if !glance::is_good(&self.checks, &mut self.state, column, clock) {
             self.look_closer(column, clock, context);
         }

@@ -106,11 +106,20 @@ pub trait Store: Send + Sync {
     async fn write(&self, rows: &Rows) -> Result<(), StoreError>;
 
     /// Deletes a bounded part of what is older than `ttl` at `now`, and says how many rows it deleted:
-    /// call it again while that is not 0, else every few minutes. 0 where the store expires rows itself.
+    /// call it again while that is not 0, else every few minutes. 0 where the store expires rows itself. What
+    /// lies before [`EARLIEST_PLAUSIBLE`](crate::clock::EARLIEST_PLAUSIBLE) stays: its place says nothing of its age.
     ///
     /// # Errors
     /// As [`Self::write`].
     async fn expire(&self, now: UnixMicros) -> Result<u64, StoreError>;
+
+    /// Where a store deletes by age: the end of the newest partition that begins before `now`, if it holds any.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    async fn newest_before(&self, _now: UnixMicros) -> Result<Option<UnixMicros>, StoreError> {
+        Ok(None)
+    }
 
     /// Writes an agent's heartbeat, replacing the one before.
     ///

@@ -201,3 +201,32 @@ fn what_is_older_than_the_ttl_goes_bucket_by_bucket_and_the_rest_stays() {
         assert_eq!(place.bare().await.expire(UnixMicros(i64::MAX)).await.unwrap(), 0);
     });
 }
+
+#[test]
+fn what_was_placed_in_1970_is_never_too_old_and_the_newest_is_told_whatever_lies_ahead() {
+    run(async {
+        let mut place = Place::sqlite();
+        place.config.ttl = Some(Duration::from_secs(3_600));
+        let store = place.store().await;
+        assert_eq!(store.newest_before(UnixMicros(i64::MAX)).await.unwrap(), None);
+        for bucket in [MINUTE_US, BUCKET, BUCKET + MINUTE_US, BUCKET + 50 * 366 * DAY_US] {
+            let day = pitwire::row::day_of(bucket);
+            let mut event = event(bucket, 0, "lap");
+            event.day = day;
+            let chunk = pitwire::row::ChunkRow { bucket, ..chunk("a", bucket, 1) };
+            let rows = Rows {
+                extents: vec![extent(day, bucket)],
+                chunks: vec![chunk],
+                events: vec![event],
+                ..Rows::default()
+            };
+            store.write(&rows).await.unwrap();
+        }
+        let now = UnixMicros(BUCKET + 3 * DAY_US);
+        assert_eq!(store.newest_before(now).await.unwrap(), Some(UnixMicros(BUCKET + 2 * MINUTE_US)));
+        while store.expire(now).await.unwrap() > 0 {}
+        assert_eq!(store.days(CAR).await.unwrap(), [0, pitwire::row::day_of(BUCKET + 50 * 366 * DAY_US)]);
+        assert_eq!(store.chunks(CAR, DEVICE, MINUTE_US, None).await.unwrap().len(), 1);
+        assert_eq!(store.events(CAR, 0).await.unwrap().len(), 1);
+    });
+}

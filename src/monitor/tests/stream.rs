@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::clock::SystemClock;
 use crate::limits::{LIVE_BIN_US, LIVE_CLIENT_CHANNELS_MAX, LIVE_CLIENTS_MAX};
 use crate::monitor::stream::LiveStream;
 
@@ -118,7 +119,7 @@ async fn a_client_that_cannot_follow_gets_one_event_of_now_instead_of_those_it_m
     let board = LiveBoard::new();
     post(&board, "a", 0, &[(0, 1.0)]);
     let ready = Arc::new(|| Readiness { ready: true, waiting_for: vec![] });
-    let view = View { status: Arc::new(status), ready, live: board.clone() };
+    let view = View { status: Arc::new(status), ready, live: board.clone(), clock: SystemClock::shared() };
     let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let mut stream = LiveStream::new(view, &["44/ecu/a"], CancellationToken::new(), place);
     let mut next = async || {

@@ -110,14 +110,18 @@ fn a_newest_time_that_was_a_mistake_does_not_disable_the_checks_for_ever() {
 fn a_time_far_from_the_gateways_clock_is_implausible_for_devices_with_utc_only() {
     let entry = "time_ahead_max = '1s'\ntime_behind_max = '1h'";
     let mut utc = rig(entry);
-    utc.received = UnixMicros(10_000_000_000);
-    let times = [5_000_000_000, 9_999_000_000, 10_002_000_000];
+    let now = crate::clock::EARLIEST_PLAUSIBLE.0 + 10_000_000_000;
+    utc.received = UnixMicros(now);
+    let times = [now - 5_000_000_000, now - 1_000_000, now + 2_000_000];
     assert_eq!(utc.flags(at(&times), Values::I16(vec![0; 3])), [TIME, GOOD, TIME]);
     assert_eq!(utc.counted(), [(Reason::TimeAhead, 1), (Reason::TimeBehind, 1)]);
     let mut boot = rig(entry);
     boot.base = ClockBase::Boot;
     boot.received = utc.received;
     assert_eq!(boot.flags(at(&times), Values::I16(vec![0; 3])), [GOOD; 3]);
+    let mut unset = rig(entry);
+    unset.received = UnixMicros(60_000_000);
+    assert_eq!(unset.flags(at(&times), Values::I16(vec![0; 3])), [GOOD; 3], "a gateway's clock of 1970 says nothing");
 }
 
 #[test]
@@ -233,7 +237,9 @@ proptest! {
         let meta = ChannelMeta { scaling, rate_mhz, ..meta(&typed(&[])) };
         let config = format!("[dedup]\nenabled = false\n[[validate]]\nchannel = '*'\n{entry}");
         let (mut whole, mut single, mut cut) = (Rig::new(&config), Rig::new(&config), Rig::new(&config));
-        let (mut in_whole, mut times, mut raws, mut end_us) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let now = crate::clock::EARLIEST_PLAUSIBLE;
+        [&mut whole, &mut single, &mut cut].into_iter().for_each(|rig| rig.received = now);
+        let (mut in_whole, mut times, mut raws, mut end_us) = (Vec::new(), Vec::new(), Vec::new(), now.0);
         for Stretch { pause_us, period_ns, values } in &stretches {
             let stretch = every(end_us + pause_us, *period_ns, values.len());
             times.extend(stretch.iter());

@@ -176,6 +176,11 @@ impl Store for Sqlite {
         self.write_with(move |connection| write::expire(connection, before_us)).await
     }
 
+    async fn newest_before(&self, now: UnixMicros) -> Result<Option<UnixMicros>, StoreError> {
+        let newest = self.read_with(move |connection| read::newest_before(connection, now.0)).await?;
+        Ok(newest.map(UnixMicros))
+    }
+
     async fn heartbeat(&self, agent: &AgentRow) -> Result<(), StoreError> {
         let agent = agent.clone();
         self.write_with(move |connection| write::heartbeat(connection, &agent)).await

@@ -3,7 +3,7 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, Error, Row, ToSql, params};
 
-use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, SessionRow};
+use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, SessionRow, day_of};
 use crate::store::schema;
 
 /// A double as it was written: a NaN is a blob.
@@ -174,6 +174,21 @@ pub(super) fn events(connection: &Connection, car: &str, day: i32) -> Result<Vec
             text: v.next()?,
         })
     })
+}
+
+/// The end of the newest partition that begins before `now_us`.
+pub(super) fn newest_before(connection: &Connection, now_us: i64) -> Result<Option<i64>, Error> {
+    // Goes from car to car, and in each looks at its last day only: extents have the day in their key.
+    connection
+        .prepare_cached(
+            "WITH RECURSIVE cars(car) AS (SELECT min(car) FROM extents UNION ALL \
+               SELECT (SELECT min(car) FROM extents WHERE car > cars.car) FROM cars WHERE cars.car IS NOT NULL), \
+             last(car, day) AS (SELECT car, \
+               (SELECT max(day) FROM extents e WHERE e.car = cars.car AND e.day <= ?2 AND e.bucket < ?1) FROM cars) \
+             SELECT max(e.bucket + e.length_us) FROM last JOIN extents e ON e.car = last.car AND e.day = last.day \
+               WHERE e.bucket < ?1",
+        )?
+        .query_row(params![now_us, day_of(now_us)], |row| row.get(0))
 }
 
 pub(super) fn sessions(connection: &Connection, car: &str) -> Result<Vec<SessionRow>, Error> {

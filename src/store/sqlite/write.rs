@@ -3,6 +3,7 @@
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, params};
 
+use crate::clock::EARLIEST_PLAUSIBLE;
 use crate::limits::SQLITE_EXPIRED_ROWS_MAX;
 use crate::row::{AgentRow, Rows, day_of};
 use crate::store::schema;
@@ -105,7 +106,8 @@ fn insert(transaction: &Transaction<'_>, table: &str, values: &[&dyn ToSql]) -> 
 type ExtentKey = (String, i32, String, String, String, i64);
 
 /// Deletes about [`SQLITE_EXPIRED_ROWS_MAX`] rows of buckets that end at `before_us` or earlier, the extents
-/// of those that are empty then, and events of earlier days; says how many rows went.
+/// of those that are empty then, and events of earlier days; says how many rows went. What was placed before
+/// [`EARLIEST_PLAUSIBLE`] was placed by a clock that was not set, today perhaps: it stays.
 pub(super) fn expire(connection: &mut Connection, before_us: i64) -> Result<u64, rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let day = day_of(before_us);
@@ -134,9 +136,9 @@ pub(super) fn expire(connection: &mut Connection, before_us: i64) -> Result<u64,
     left -= transaction
         .prepare_cached(
             "DELETE FROM events WHERE (car, day, t, device, boot, sequence) IN \
-               (SELECT car, day, t, device, boot, sequence FROM events WHERE day < ?1 LIMIT ?2)",
+               (SELECT car, day, t, device, boot, sequence FROM events WHERE day < ?1 AND day >= ?3 LIMIT ?2)",
         )?
-        .execute(params![day, left as i64])?;
+        .execute(params![day, left as i64, day_of(EARLIEST_PLAUSIBLE.0)])?;
     transaction.commit()?;
     Ok((SQLITE_EXPIRED_ROWS_MAX - left) as u64)
 }
@@ -153,9 +155,9 @@ fn first_expired(
             "WITH RECURSIVE cars(car) AS (SELECT min(car) FROM extents UNION ALL \
                SELECT (SELECT min(car) FROM extents WHERE car > cars.car) FROM cars WHERE cars.car IS NOT NULL) \
              SELECT e.car, e.day, e.layout, e.device, e.channel, e.bucket FROM cars JOIN extents e \
-               ON e.car = cars.car AND e.day <= ?1 WHERE e.bucket <= ?2 - e.length_us LIMIT 1",
+               ON e.car = cars.car AND e.day BETWEEN ?3 AND ?1 WHERE e.bucket <= ?2 - e.length_us LIMIT 1",
         )?
-        .query_row(params![day, before_us], |row| {
+        .query_row(params![day, before_us, day_of(EARLIEST_PLAUSIBLE.0)], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
         })
         .optional()

@@ -248,6 +248,11 @@ fn spawn(config: &Path, log: &Path) -> (Child, u16) {
 
 fn command(config: &Path, output: File) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pitwire"));
+    // Programs of the bench's own come first.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = [config.with_file_name("bin")];
+    let paths = own.into_iter().chain(std::env::split_paths(&path));
+    command.env("PATH", std::env::join_paths(paths).unwrap());
     command.args(["run", "--config"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
     command
 }
