@@ -28,7 +28,8 @@ fn next_run(book: &Book) -> (Bench, Arc<Book>) {
     };
     let (known, remembered) = (bench.remembered.lock().unwrap().clone(), bench.remembered.clone());
     let remember: Remember = Arc::new(move |record: &_| remembered.lock().unwrap().push(record.clone()));
-    bench.stage = Decode::new(known, remember, DURABLE_WITHIN).with_gaps(gaps).source(spec, FormatName::Wire);
+    let gateway = Gateway::new(SystemClock::shared(), Trust::System);
+    bench.stage = Decode::new(known, remember, DURABLE_WITHIN, gateway).with_gaps(gaps).source(spec, FormatName::Wire);
     (bench, book)
 }
 
