@@ -9,7 +9,7 @@ use super::Position;
 use super::fs::Filesystem;
 use super::index::Entry;
 use super::scan::{DAMAGED_DIR, Scan, parse_segment_file_name};
-use super::segment::{GapReason, RecordInfo};
+use super::segment::RecordInfo;
 use super::shared::State;
 use super::stats::{Observer, Recovery};
 
@@ -34,9 +34,7 @@ pub(super) fn recover(
         recovery.segments += 1;
         recovery.bytes += segment.bytes;
         // Nothing can be done with these, so they are not ours to delete.
-        let unusable = segment.records.is_empty()
-            && segment.gaps.iter().any(|gap| matches!(gap.reason, GapReason::Unreadable | GapReason::Version(_)));
-        if unusable {
+        if segment.is_unusable() {
             state.unusable_bytes += segment.bytes;
             recovery.gaps.extend(segment.gaps);
             continue;
