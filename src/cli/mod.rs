@@ -7,8 +7,11 @@ mod check;
 mod demo;
 mod export;
 mod pipeline;
+mod plan;
+mod progress;
 mod run;
 mod schema;
+mod spill;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -54,6 +57,8 @@ Examples:
   pitwire pipeline explain --config pitwire.toml the way of the data, with every bound
   pitwire schema apply --store cassandra://127.0.0.1:9042/pitwire
   pitwire export --store sqlite:///var/lib/pitwire/pitwire.db --car 44 --format csv
+  pitwire plan --tier wide --uplink 20Mbit --outage 2h
+  pitwire spill ls --config pitwire.toml         what waits for the store, and since when
 
 PITWIRE_LOG sets what is logged, e.g. PITWIRE_LOG=debug or PITWIRE_LOG=pitwire::source=debug.
 Exit codes: 0 done, 1 failed, 2 usage or configuration.";
@@ -74,6 +79,10 @@ enum Command {
     Export(export::Arguments),
     /// Compare what a simulator sent with what a reader of the store sees.
     Audit(audit::Arguments),
+    /// How long an outage the disk bridges, and how long the drain takes afterwards.
+    Plan(plan::Arguments),
+    /// Look into the spill or the quarantine of an agent, read it out, mend it.
+    Spill(spill::Arguments),
 }
 
 /// Parses the arguments, does what they ask for, and says how it ended.
@@ -102,6 +111,8 @@ pub fn main() -> ExitCode {
             Command::Schema(arguments) => schema::run(arguments).await,
             Command::Export(arguments) => export::run(arguments).await,
             Command::Audit(arguments) => audit::run(arguments).await,
+            Command::Plan(arguments) => plan::run(arguments),
+            Command::Spill(arguments) => spill::run(arguments).await,
         }
     }))
 }

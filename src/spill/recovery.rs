@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::fs::Filesystem;
 use super::index::Entry;
 use super::scan::{DAMAGED_DIR, Scan, parse_segment_file_name};
-use super::segment::{GapReason, RecordInfo};
+use super::segment::RecordInfo;
 use super::shared::State;
 use super::stats::{Observer, Recovery};
 use super::{Position, Record};
@@ -37,9 +37,7 @@ pub(super) fn recover(
             notes.extend(observer.damaged(gap));
         }
         // Nothing can be done with these, so they are not ours to delete.
-        let unusable = segment.records.is_empty()
-            && segment.gaps.iter().any(|gap| matches!(gap.reason, GapReason::Unreadable | GapReason::Version(_)));
-        if unusable {
+        if segment.is_unusable() {
             state.unusable_bytes += segment.bytes;
             recovery.gaps.extend(segment.gaps);
             continue;

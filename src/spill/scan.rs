@@ -19,6 +19,12 @@ use super::segment::{Found, Gap, GapReason, Pass, RecordInfo, Window, read_recor
 /// Directory beside the segments for damaged ones.
 pub(super) const DAMAGED_DIR: &str = "damaged";
 
+/// Where the damaged segments of the queue in `dir` are kept.
+#[must_use]
+pub fn damaged_dir(dir: &Path) -> PathBuf {
+    dir.join(DAMAGED_DIR)
+}
+
 /// The name of a segment's file.
 #[must_use]
 pub fn segment_file_name(id: u64) -> String {
@@ -77,6 +83,14 @@ impl ScannedSegment {
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.gaps.iter().any(|gap| !matches!(gap.reason, GapReason::Torn | GapReason::Unreadable))
+    }
+
+    /// Whether nothing can be done with it, so that it is left alone: refused by the disk, or all of it of a version
+    /// that this program does not know.
+    #[must_use]
+    pub fn is_unusable(&self) -> bool {
+        let beyond = |gap: &Gap| matches!(gap.reason, GapReason::Unreadable | GapReason::Version(_));
+        self.records.is_empty() && self.gaps.iter().any(beyond)
     }
 }
 

@@ -1,0 +1,183 @@
+//! `pitwire spill`: looks into the directory of a running or a dead agent, and mends that of a dead one.
+//!
+//! Invariants: `ls`, `verify` and `export` take no lock and change nothing. A segment that vanishes meanwhile is left
+//! out; a last commit that is still being written is not called damage. Only `repair` takes the lock.
+
+mod export;
+mod ls;
+mod repair;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytesize::ByteSize;
+use clap::{Args, Subcommand};
+
+use super::progress::Shown;
+use super::{Failure, Outcome};
+use crate::config::{Config, DEFAULT_PATH};
+use crate::spill::{self, GapReason, ScannedSegment};
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// List the segments: what is in them, from when, and in which state.
+    #[command(after_help = "\
+Examples:
+  pitwire spill ls --config pitwire.toml
+  pitwire spill ls --dir /mnt/card/spill --json
+  pitwire spill ls --config pitwire.toml --quarantine   what was refused, and why
+
+States: open (a running agent appends to it), sealed (complete), damaged (see `pitwire spill verify`), locked (of a
+version or with a key that this program does not have), aside (damaged, kept in damaged/), free (to be written anew).
+Times are of the oldest and the newest sample in the first and the last record.")]
+    Ls(ls::Arguments),
+    /// Read and check every byte; name each gap. Exit code 1 if something is damaged.
+    #[command(after_help = "\
+Examples:
+  pitwire spill verify --config pitwire.toml
+  pitwire spill verify --dir /mnt/card/spill --json | jq .gaps
+
+An agent may run meanwhile. A commit that is not complete at the end is no damage: it is being written, or power went
+before anybody was told that it is durable.")]
+    Verify(verify::Arguments),
+    /// Read the samples out: as a file, or into a store.
+    #[command(after_help = "\
+Examples:
+  pitwire spill export --config pitwire.toml --format csv | head
+  pitwire spill export --dir /mnt/card/spill --format parquet -o backlog.parquet
+  pitwire spill export --dir /mnt/card/spill --to sqlite:///tmp/rescued.db
+  pitwire spill export --config pitwire.toml --quarantine --raw refused/
+
+The samples come merged and in order, as from `pitwire export`. Nothing leaves the spill: an agent that runs meanwhile,
+or later, stores the same rows under the same keys. With --raw, what holds no rows is written as it came, with a JSON
+file beside it that says why, from where and when.")]
+    Export(export::Arguments),
+    /// Put damaged segments aside; every sound record is kept. The agent must not run.
+    #[command(after_help = "\
+Examples:
+  pitwire spill repair --config pitwire.toml --dry-run   say what would be done
+  systemctl stop pitwire && pitwire spill repair --config /etc/pitwire/pitwire.toml
+
+An agent needs no repair: it passes over what is damaged and puts the segment aside when the rest of it is stored. This
+is for a directory that is to be copied, or read by other means, without an uplink.")]
+    Repair(repair::Arguments),
+}
+
+/// Which directory is meant.
+#[derive(Args)]
+struct Target {
+    /// The configuration that names the directory; /etc/pitwire/pitwire.toml if --dir is absent too.
+    #[arg(long, conflicts_with = "dir")]
+    config: Option<PathBuf>,
+    /// The directory itself.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The quarantine instead of the spill; with --dir: that directory is a quarantine's.
+    #[arg(long)]
+    quarantine: bool,
+}
+
+/// The directory, and what is known of it.
+struct Place {
+    dir: PathBuf,
+    /// Its settings; with --dir the defaults.
+    config: spill::Config,
+    /// Its budget, if that is known.
+    disk_max: Option<ByteSize>,
+    quarantine: bool,
+}
+
+impl Target {
+    fn place(self) -> Result<Place, Failure> {
+        let Self { config, dir, quarantine } = self;
+        let place = match dir {
+            Some(dir) => {
+                let config = spill::Config { dir: dir.clone(), ..spill::Config::default() };
+                Place { dir, config, disk_max: None, quarantine }
+            }
+            None => {
+                let path = config.unwrap_or_else(|| DEFAULT_PATH.into());
+                let config = Config::load(&path)
+                    .map_err(|error| Failure::usage(format!("{error}\nor name the directory itself with --dir")))?;
+                let (dir, disk_max) = match quarantine {
+                    true => (config.quarantine_dir(), config.quarantine.disk_max),
+                    false => (config.spill.dir.clone(), config.spill.disk_max),
+                };
+                let config = spill::Config { dir: dir.clone(), disk_max, ..config.spill };
+                Place { dir, config, disk_max: Some(disk_max), quarantine }
+            }
+        };
+        if place.dir.is_dir() {
+            return Ok(place);
+        }
+        let dir = place.dir.display();
+        Err(Failure::failed(format!(
+            "{dir} is no directory, or not yours to read: name the agent's with --dir or --config"
+        )))
+    }
+}
+
+pub(super) async fn run(arguments: Arguments) -> Outcome {
+    match arguments.action {
+        Action::Ls(arguments) => ls::run(arguments),
+        Action::Verify(arguments) => verify::run(arguments),
+        Action::Export(arguments) => export::run(arguments).await,
+        Action::Repair(arguments) => repair::run(arguments).await,
+    }
+}
+
+/// Gives each segment that is still there to `take`, and shows how far it is.
+fn each(dir: &Path, what: &'static str, mut take: impl FnMut(ScannedSegment) -> Outcome) -> Outcome {
+    let unreadable = |error| Failure::failed(format!("list {}: {error}", dir.display()));
+    let mut scan = spill::scan(dir).map_err(unreadable)?;
+    let total = scan.remaining().1;
+    let mut shown = Shown::new(what, total);
+    while let Some(segment) = scan.next() {
+        shown.at(total - scan.remaining().1);
+        // Its agent was faster: what the file held is stored, and it may be written anew under another name.
+        if !segment.gaps.is_empty() && !segment.path.exists() {
+            continue;
+        }
+        take(segment)?;
+    }
+    shown.end();
+    Ok(())
+}
+
+/// Why bytes could not be used, in words.
+fn in_words(reason: GapReason, in_use: Option<bool>) -> String {
+    match reason {
+        GapReason::Torn if in_use == Some(true) => "the last commit, still being written".into(),
+        GapReason::Torn => "the last commit is not complete: power went before it was promised".into(),
+        GapReason::Header => "no record starts where one should".into(),
+        GapReason::Body => "the content of a record does not match its checksum".into(),
+        GapReason::Foreign => "bytes of another segment: files were copied or swapped".into(),
+        GapReason::Version(version) => format!("version {version}, which this program does not know: use a newer one"),
+        GapReason::Missing => {
+            "records are missing before the next segment: it was cut off, or an older copy put back".into()
+        }
+        GapReason::Unreadable => "the disk refuses to read it: look at the disk (dmesg)".into(),
+    }
+}
+
+/// µs since 1970 as people read it.
+fn time(us: i64) -> String {
+    // Up to the year 9999.
+    let in_words = u64::try_from(us).ok().filter(|us| *us < 253_402_300_800_000_000);
+    match in_words.and_then(|us| UNIX_EPOCH.checked_add(Duration::from_micros(us))) {
+        Some(time) => humantime::format_rfc3339_seconds(time).to_string(),
+        None => format!("{us} µs"),
+    }
+}
+
+/// `1 record`, `2 records`.
+fn things(count: u64, thing: &str) -> String {
+    format!("{} {thing}{}", indicatif::HumanCount(count), if count == 1 { "" } else { "s" })
+}
