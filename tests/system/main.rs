@@ -8,6 +8,7 @@
 //! By environment: `PITWIRE_CASSANDRA=HOST:PORT` (a node to share), `PITWIRE_SYSTEM_LONG=1` (long forms).
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod acknowledge;
 mod crash;
 mod demo;
 mod disk;
