@@ -8,17 +8,17 @@ use crate::support::{Agent, Bench, Broker, Setup, Sim, audit, mqtt_source, numbe
 const RATE: u64 = 1_500;
 
 /// Keeps the store from being written, until dropped.
-struct Locked(Connection);
+pub(crate) struct Locked(Connection);
 
 impl Locked {
-    fn new(bench: &Bench) -> Self {
+    pub(crate) fn new(bench: &Bench) -> Self {
         let connection = Connection::open(bench.path("pitwire.db")).unwrap();
         connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
         Self(connection)
     }
 
-    fn unlock(self) {
+    pub(crate) fn unlock(self) {
         self.0.execute_batch("ROLLBACK").unwrap();
     }
 }

@@ -8,6 +8,7 @@
 //! By environment: `PITWIRE_CASSANDRA=HOST:PORT` (a node to share), `PITWIRE_SYSTEM_LONG=1` (long forms).
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod acknowledge;
 mod clocks;
 mod crash;
 mod demo;
@@ -23,13 +24,11 @@ mod line;
 mod lost;
 mod outage;
 mod page;
+mod plan;
 mod poison;
 mod reload;
 mod serial;
 mod soak;
-mod plan;
-mod reload;
-mod serial;
 mod spill;
 mod steps;
 mod unplug;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
@@ -23,19 +23,19 @@ impl Broker {
         Self::start_with(bench, "")
     }
 
-    /// One that keeps what it holds on disk, so that it may be told to [`Self::restart`].
-    pub(crate) fn start_persistent(bench: &Bench) -> Option<Self> {
+    /// One that keeps what it holds on disk, as soon as it holds it, so that it may be ended and started again.
+    pub(crate) fn start_with_a_disk(bench: &Bench) -> Option<Self> {
         let dir = bench.path("mosquitto");
         std::fs::create_dir(&dir).unwrap();
-        Self::start_with(bench, &format!("persistence true\npersistence_location {}/\n", dir.display()))
+        let place = format!("persistence true\npersistence_location {}/\n", dir.display());
+        Self::start_with(bench, &(place + "autosave_on_changes true\nautosave_interval 1\n"))
     }
 
-    fn start_with(bench: &Bench, settings: &str) -> Option<Self> {
+    fn start_with(bench: &Bench, more: &str) -> Option<Self> {
         let test = std::thread::current().name().unwrap_or("?").to_owned();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = bench.path("mosquitto.conf");
-        let text =
-            format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n{settings}");
+        let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n{more}");
         std::fs::write(&config, text).unwrap();
         match spawn(&config) {
             Ok(child) => {
@@ -60,8 +60,35 @@ impl Broker {
         signal("TERM", self.child.id());
         let status = self.child.wait().unwrap();
         assert!(status.success(), "mosquitto ends with {status}");
+        self.begin_anew();
+    }
+
+    /// Ends it outright, and starts it again.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.begin_anew();
+    }
+
+    fn begin_anew(&mut self) {
         self.child = spawn(&self.config).unwrap();
         self.until_it_listens();
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Takes the session of the client called so, receives what waits for it and acknowledges none.
+    pub(crate) fn take_over(&self, client_id: &str, length: Duration) {
+        let mut options = MqttOptions::new(client_id, "127.0.0.1", self.port);
+        options.set_clean_start(false).set_session_expiry_interval(Some(600)).set_manual_acks(true);
+        let (_client, mut connection) = Client::new(options, 64);
+        let until = Instant::now() + length;
+        // It ends with an error as soon as the agent takes its place back.
+        while let Some(left) = until.checked_duration_since(Instant::now())
+            && let Ok(Ok(_)) = connection.recv_timeout(left)
+        {}
     }
 
     pub(crate) fn url(&self) -> String {
@@ -109,6 +136,13 @@ impl Broker {
         }
         panic!("the broker does not deliver the last message");
     }
+}
+
+fn spawn(config: &Path) -> std::io::Result<Child> {
+    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new("mosquitto");
+    command.env("PATH", path).arg("-c").arg(config);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 
 impl Drop for Broker {

@@ -6,6 +6,7 @@ mod broker;
 mod cassandra;
 mod gate;
 mod sim;
+mod tap;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub(crate) use broker::Broker;
 pub(crate) use cassandra::{Keyspace, OwnNode, shared_node};
 pub(crate) use gate::Gate;
 pub(crate) use sim::Sim;
+pub(crate) use tap::Tap;
 
 #[path = "../../support/mount.rs"]
 mod mount;
