@@ -12,7 +12,7 @@ mod kernel;
 mod scripted;
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -110,8 +110,8 @@ impl Clock for SystemClock {
     }
 
     fn uptime_us(&self) -> i64 {
-        let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        since.tv_sec.saturating_mul(1_000_000).saturating_add(since.tv_nsec / 1_000)
+        let since = Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::Boottime));
+        since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 
     fn boot(&self) -> u32 {

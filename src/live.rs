@@ -50,6 +50,8 @@ pub struct LiveChannel {
 struct Entry {
     channel: LiveChannel,
     bins: VecDeque<Bin>,
+    /// The next sample counts as the latest, whatever its time.
+    anew: bool,
 }
 
 #[derive(Default)]
@@ -106,19 +108,30 @@ impl LiveBoard {
                 posted_at: now,
                 samples: 0,
             };
-            state.channels.insert(key.clone(), Entry { channel, bins: VecDeque::new() });
+            state.channels.insert(key.clone(), Entry { channel, bins: VecDeque::new(), anew: false });
         }
         let Some(entry) = state.channels.get_mut(&key) else { return };
         entry.channel.meta = meta.clone();
         for (t_us, value, quality) in samples {
             entry.channel.samples += 1;
             entry.channel.posted_at = now;
-            if t_us >= entry.channel.t_us {
+            if std::mem::take(&mut entry.anew) || t_us >= entry.channel.t_us {
                 (entry.channel.t_us, entry.channel.value, entry.channel.quality) = (t_us, value, quality);
             }
             if value.is_finite() {
                 entry.bin(t_us, value, revision);
             }
+        }
+    }
+
+    /// The samples of a device are placed anew from now on: what was shown by the mapping before would stand before
+    /// or behind them, and hide what comes.
+    pub fn placed_anew(&self, car: &str, device: &str) {
+        let mut state = self.lock();
+        let of_device = |entry: &&mut Entry| *entry.channel.car == *car && *entry.channel.device == *device;
+        for entry in state.channels.values_mut().filter(of_device) {
+            entry.bins.clear();
+            entry.anew = true;
         }
     }
 
@@ -221,6 +234,18 @@ mod tests {
         post(&board, &[(100_000, 1.0)]);
         assert_eq!(board.channels()[0].1.value, 5.0);
         assert_eq!(board.bins_since("44/ecu/a", 0).0[0].t_us, 100_000);
+    }
+
+    #[test]
+    fn a_device_that_is_placed_earlier_than_before_is_shown_at_once() {
+        let board = LiveBoard::new();
+        post(&board, &[(3_600_000_000, 5.0)]);
+        board.placed_anew("44", "other");
+        assert_eq!(board.bins_since("44/ecu/a", 0).0.len(), 1);
+        board.placed_anew("44", "ecu");
+        post(&board, &[(0, 1.0)]);
+        let (bins, channel) = (board.bins_since("44/ecu/a", 0).0, board.channels()[0].1.clone());
+        assert_eq!((bins.len(), bins[0].t_us, channel.t_us, channel.value), (1, 0, 0, 1.0));
     }
 
     #[test]

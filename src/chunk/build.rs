@@ -148,6 +148,7 @@ impl Chunk {
             self.flush(&origin, out);
             if let Some(device) = self.devices.get_mut(&origin) {
                 device.mapping = mapping;
+                self.live.placed_anew(&origin.car, &origin.device);
             }
             let rows = Rows { clocks: rows, ..Rows::default() };
             let (receipts, tally) = (vec![receipt], Tally::default());
