@@ -19,12 +19,20 @@ const OVER_MIN: Duration = Duration::from_secs(1);
 pub(super) struct Eta {
     /// Moments and what was left then, oldest first.
     notes: VecDeque<(Instant, u64)>,
+    /// Whether it has begun to shrink: what comes before, a first write alone and on trial, is no pace.
+    shrinks: bool,
 }
 
 impl Eta {
     /// Takes note of what is left. To be called often; `None` while nothing drains, which forgets all.
     pub(super) fn note(&mut self, left: Option<u64>, now: Instant) {
-        let Some(left) = left else { return self.notes.clear() };
+        let Some(left) = left else {
+            *self = Self::default();
+            return;
+        };
+        if !self.shrinks {
+            self.shrinks = self.notes.pop_front().is_some_and(|(_, before)| left < before);
+        }
         if self.notes.back().is_none_or(|&(at, _)| now.saturating_duration_since(at) >= NOTE_EVERY) {
             self.notes.push_back((now, left));
         }
@@ -72,6 +80,12 @@ mod tests {
         for seconds in [2.0, 25.0, 50.0, 75.0, 99.0] {
             near(foretold(seconds, left), 100.0 - seconds);
         }
+    }
+
+    #[test]
+    fn what_comes_before_the_first_record_has_left_is_no_pace() {
+        let left = |t: f64| (10_000.0 - 1_000.0 * (t - 3.0).max(0.0)) as u64;
+        near(foretold(5.5, left), 7.5);
     }
 
     #[test]

@@ -18,8 +18,9 @@ impl Deliver {
         {
             let nowhere_else = self.spill_is_out(now);
             // What is late, or would be before the store can answer, belongs to the spill, unless that is out: then
-            // the store is all there is. What has just come is tried in any case: the store may have become faster.
-            let answered_at = now + self.link.write_takes().mul_f64(1.5).min(self.parts.config.durable_within / 2);
+            // the store is all there is. What has just come has a quarter of D at least, and is tried in any case: the
+            // store may have become faster.
+            let answered_at = now + self.link.write_takes().mul_f64(1.5).min(self.parts.config.durable_within / 5);
             let in_time = |pending: &Pending| pending.due > answered_at || nowhere_else;
             let Some(index) = self.pending.iter().position(in_time) else { return };
             let Some(pending) = self.pending.remove(index) else { return };

@@ -5,6 +5,9 @@
 //! at any moment leaves some records twice, which is harmless, and none less. Nothing is removed: the overflow policy
 //! is off, and so are the budgets; whoever calls sees to it that there is room ([`Damage::bytes_needed`]).
 //!
+//! One thing goes that an agent would remove as well: a segment in which nothing is sound and whose only commit was never
+//! promised to anybody.
+//!
 //! What cannot be read at all, or is of another version, is left alone.
 
 use std::collections::BTreeSet;

@@ -300,3 +300,7 @@ fn write_raw(dir: &Path, id: u64, info: &RecordInfo, meta: Option<&Meta>, record
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "export_tests.rs"]
+mod tests;
