@@ -14,6 +14,7 @@ mod disk;
 mod errors;
 mod explain;
 mod faults;
+mod gaps;
 mod garbage;
 mod json;
 mod outage;
