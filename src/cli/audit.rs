@@ -16,7 +16,7 @@ pub(super) struct Arguments {
     /// cassandra://host:port[,host:port]/keyspace or sqlite:///path
     #[arg(long)]
     store: String,
-    /// One JSON line on stdout: sent, found, missing, extra, altered, unlisted, rows.
+    /// One JSON line on stdout: sent, found, missing, extra, altered, unlisted, rows, declared.
     #[arg(long)]
     json: bool,
     /// Print each second of a channel that is not as it was sent.
@@ -51,8 +51,9 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
 
 /// One line for a person.
 pub(super) fn in_words(report: &AuditReport) -> String {
-    let AuditReport { sent, found, missing, extra, altered, unlisted, rows, .. } = report;
-    format!(
+    let AuditReport { sent, found, missing, extra, altered, unlisted, rows, declared, .. } = report;
+    let words = format!(
         "sent {sent}, found {found} in {rows} rows: {missing} missing, {extra} extra, {altered} altered, {unlisted} unlisted"
-    )
+    );
+    if *missing == 0 { words } else { format!("{words}; gap events speak of {declared} of the missing") }
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Outcome, say, store_config, told_to_stop};
+use super::{Failure, Outcome, print, say, store_config, told_to_stop};
 use crate::clock::{Clock, SystemClock};
-use crate::export::{ExportOptions, Format, export, parse_time};
+use crate::export::{ChannelFilter, ExportOptions, Format, GapQuery, export, gaps, parse_time};
 use crate::sample::UnixMicros;
 use crate::store;
 
@@ -14,7 +14,8 @@ use crate::store;
 #[command(after_help = "\
 Examples:
   pitwire export --store sqlite:///tmp/p.db --car 44 --format csv --channel 'engine.*' | head
-  pitwire export --store cassandra://127.0.0.1:9042/pitwire --car 44 --from -10m --format parquet -o last10.parquet")]
+  pitwire export --store cassandra://127.0.0.1:9042/pitwire --car 44 --from -10m --format parquet -o last10.parquet
+  pitwire export --store cassandra://127.0.0.1:9042/pitwire --car 44 --from -10m --gaps")]
 pub(super) struct Arguments {
     /// cassandra://host:port[,host:port]/keyspace or sqlite:///path
     #[arg(long)]
@@ -32,15 +33,18 @@ pub(super) struct Arguments {
     #[arg(long, allow_hyphen_values = true)]
     to: Option<String>,
     /// csv, jsonl or parquet.
-    #[arg(long)]
-    format: Format,
+    #[arg(long, required_unless_present = "gaps")]
+    format: Option<Format>,
+    /// What is missing instead of what is there: each declared gap as a JSON line on stdout.
+    #[arg(long, conflicts_with_all = ["format", "output"])]
+    gaps: bool,
     /// To this file instead of stdout; it appears when it is complete.
     #[arg(short, long)]
     output: Option<PathBuf>,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Outcome {
-    let Arguments { store, car, channel, from, to, format, output } = arguments;
+    let Arguments { store, car, channel, from, to, format, gaps: only_gaps, output } = arguments;
     let store = store_config(&store)?;
     let now = SystemClock.now_utc();
     let time = |flag: &str, text: Option<String>| -> Result<Option<UnixMicros>, Failure> {
@@ -48,6 +52,15 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         parsed.map_err(|error| Failure::usage(format!("{flag}: {error}")))
     };
     let (from, to) = (time("--from", from)?, time("--to", to)?);
+    if only_gaps {
+        let store = store::connect_to_read(&store).await.map_err(Failure::failed)?;
+        let query = GapQuery { car, from, to, channels: ChannelFilter::new(&channel) };
+        for gap in gaps(&*store, &query).await.map_err(Failure::failed)? {
+            print(&serde_json::to_string(&gap).map_err(Failure::failed)?)?;
+        }
+        return Ok(());
+    }
+    let Some(format) = format else { return Err(Failure::usage("--format csv, jsonl or parquet, or --gaps")) };
     let options = ExportOptions { car, channels: channel, from, to, format, output, progress: true };
     let stop = CancellationToken::new();
     let store = store::connect_to_read(&store).await.map_err(Failure::failed)?;

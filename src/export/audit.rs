@@ -6,7 +6,8 @@
 //! the first and the last device time that it names for their device and boot; everything else that the
 //! store holds of these cars is `unlisted`.
 //!
-//! Two values of one identity are both found, so a conflict is `extra`.
+//! Two values of one identity are both found, so a conflict is `extra`. What is missing in a slot that a gap event
+//! reaches into (by device, boot, channel and time) is `declared`: the store says that it is missing.
 //!
 //! Bounded by the manifest, and by the reader. Deliberately absent: prefixes that a source adds to device
 //! names.
@@ -17,11 +18,13 @@ use std::io::BufRead;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::manifest::{Manifest, ManifestError, SentCar, Slot, slot_of};
+use super::gaps::{self, DeclaredGap};
+use super::manifest::{Manifest, ManifestError, SLOT_US, SentCar, Slot, slot_of};
 use super::merge::{Block, Series};
 use super::plan::Query;
 use super::reader::Reader;
 use crate::limits::{READ_FAULTS_LISTED_MAX, UNLISTED_NAMED_MAX};
+use crate::row::day_of;
 use crate::store::{Store, StoreError};
 
 /// Why an audit could not be made.
@@ -52,6 +55,8 @@ pub struct AuditReport {
     pub unlisted: u64,
     /// Chunk rows read.
     pub rows: u64,
+    /// Of the missing samples, those in slots that a gap event speaks of.
+    pub declared: u64,
     /// Each slot that is not as it should be.
     #[serde(skip)]
     pub bad_slots: Vec<BadSlot>,
@@ -110,6 +115,16 @@ pub struct BadSlot {
     pub fault: Fault,
 }
 
+impl BadSlot {
+    fn is_declared_by(&self, declared: &DeclaredGap) -> bool {
+        let DeclaredGap { device, boot, gap, .. } = declared;
+        let first_us = self.slot.saturating_mul(SLOT_US);
+        (device.is_empty() || (*device == self.device && *boot == self.boot))
+            && gap.covers_channel(&self.channel)
+            && gap.covers_time(first_us, first_us.saturating_add(SLOT_US - 1))
+    }
+}
+
 /// Compares `manifest` with what `store` holds.
 ///
 /// # Errors
@@ -135,7 +150,15 @@ async fn audit_car(car: &str, sent: SentCar, store: &dyn Store, report: &mut Aud
     report.damaged += counts.damaged;
     let room = READ_FAULTS_LISTED_MAX.saturating_sub(report.damages.len());
     report.damages.extend(counts.faults.iter().take(room).cloned());
+    let days = compare.days();
+    let first_bad = report.bad_slots.len();
     compare.judge(report);
+    if report.bad_slots.len() > first_bad {
+        let gaps = gaps::read(store, car, days).await?;
+        let missing = report.bad_slots[first_bad..].iter().filter(|bad| bad.fault == Fault::Missing);
+        let declared = missing.filter(|bad| gaps.iter().any(|gap| bad.is_declared_by(gap)));
+        report.declared += declared.map(|bad| bad.sent - bad.found).sum::<u64>();
+    }
     Ok(())
 }
 
@@ -212,6 +235,13 @@ impl<'a> Compare<'a> {
             compared.digest = compared.digest.wrapping_add(digest(sample.d_us, sample.value));
             report.found += 1;
         }
+    }
+
+    /// The days of the device times that were sent, if they are UTC.
+    fn days(&self) -> (i32, i32) {
+        let days = |&(first, last): &(i64, i64)| (day_of(first), day_of(last));
+        let joined = self.spans.values().map(days).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        joined.unwrap_or((1, 0))
     }
 
     /// Adds each slot that is not right to the report.

@@ -1,6 +1,7 @@
 use super::super::testing::{Chunk, chunk, clock_row, on_each, write};
 use super::*;
-use crate::row::Rows;
+use crate::gap::{Gap, KIND_GAP, Reason};
+use crate::row::{EventRow, Rows};
 
 /// A slot line for samples of car 44, `ecu`, boot 1, all in one second.
 fn line(channel: &str, samples: &[(i64, f64)]) -> String {
@@ -106,7 +107,45 @@ async fn bad_slots_say_what_is_wrong_and_unlisted_channels_are_named() {
 async fn the_report_is_one_line_with_the_fields_in_order() {
     let report = audited(&sent(), &[chunk(&SENT[..3])]).await;
     let json = serde_json::to_string(&report).unwrap();
-    assert_eq!(json, r#"{"sent":4,"found":3,"missing":1,"extra":0,"altered":0,"unlisted":0,"rows":1}"#);
+    assert_eq!(json, r#"{"sent":4,"found":3,"missing":1,"extra":0,"altered":0,"unlisted":0,"rows":1,"declared":0}"#);
+}
+
+#[tokio::test]
+async fn what_is_missing_where_a_gap_event_speaks_of_it_is_declared() {
+    let gap = |d_from, d_to, channels: &[&str]| {
+        let gap = Gap { d_from: Some(d_from), d_to: Some(d_to), ..Gap::new(Reason::Overflow) };
+        gap.with_channels(channels.iter().map(|&name| name.to_owned()))
+    };
+    for (device, boot, gap, declared) in [
+        ("ecu", 1, gap(150, 999_999, &["rpm"]), 1),
+        ("ecu", 1, gap(150, 1_000_000, &[]), 3),
+        ("", 0, gap(0, 2_000_000, &[]), 3),
+        ("ecu", 1, gap(150, 999_999, &["speed"]), 0),
+        ("ecu", 2, gap(150, 999_999, &[]), 0),
+        ("imu", 1, gap(150, 999_999, &[]), 0),
+        ("ecu", 1, gap(2_000_000, 3_000_000, &[]), 0),
+    ] {
+        on_each(async |store: &dyn Store| {
+            write(store, &[chunk(&SENT[..1])]).await;
+            let text = gap.text();
+            let event = EventRow {
+                car: "44".into(),
+                day: 0,
+                t: 0,
+                device: device.into(),
+                boot,
+                sequence: -1,
+                d: 0,
+                kind: KIND_GAP.into(),
+                number: 0,
+                text,
+            };
+            store.write(&Rows { events: vec![event], ..Rows::default() }).await.unwrap();
+            let report = audit(sent().as_bytes(), store).await.unwrap();
+            assert_eq!((report.missing, report.declared), (3, declared), "{device} {boot} {gap:?}");
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

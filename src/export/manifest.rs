@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::limits::MANIFEST_LINE_BYTES_MAX;
 
 /// µs of device time in one slot.
-const SLOT_US: i64 = 1_000_000;
+pub(super) const SLOT_US: i64 = 1_000_000;
 
 /// The slot of a device time.
 pub(super) const fn slot_of(d_us: i64) -> i64 {

@@ -9,6 +9,7 @@
 
 mod audit;
 mod csv;
+mod gaps;
 mod jsonl;
 mod latest;
 mod manifest;
@@ -32,6 +33,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use audit::{AuditError, AuditReport, BadSlot, Fault, audit};
+pub use gaps::{DeclaredGap, GapQuery, gaps};
 pub use manifest::ManifestError;
 pub use merge::{Block, ReadCounts, ReadSample, Series};
 pub use parquet::{PARQUET_SCHEMA_KEY, PARQUET_SCHEMA_VERSION};

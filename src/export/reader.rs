@@ -207,7 +207,7 @@ async fn fetch(
 }
 
 /// Asks again, a few times, while the store is not reachable.
-async fn patiently<T, F>(mut wait: Duration, ask: impl Fn() -> F + Send) -> Result<T, StoreError>
+pub(super) async fn patiently<T, F>(mut wait: Duration, ask: impl Fn() -> F + Send) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>> + Send,
 {

@@ -26,6 +26,7 @@ pub(super) struct MemoryStore {
     extents: Mutex<BTreeMap<(String, i32, String, i64), ExtentRow>>,
     channels: Mutex<Vec<ChannelRow>>,
     clocks: Mutex<BTreeMap<(String, String, i64, i64), ClockRow>>,
+    events: Mutex<Vec<EventRow>>,
     /// So many of the next reads of partitions fail as not reachable.
     pub(super) failing: AtomicU32,
     /// Channels asked for one by one.
@@ -61,6 +62,7 @@ impl Store for MemoryStore {
             self.clocks.lock().unwrap().insert(key, row.clone());
         }
         self.channels.lock().unwrap().extend_from_slice(&rows.channels);
+        self.events.lock().unwrap().extend_from_slice(&rows.events);
         Ok(())
     }
 
@@ -114,8 +116,9 @@ impl Store for MemoryStore {
         Ok(self.clocks.lock().unwrap().values().filter(|row| row.car == car).cloned().collect())
     }
 
-    async fn events(&self, _: &str, _: i32) -> Result<Vec<EventRow>, StoreError> {
-        Ok(Vec::new())
+    async fn events(&self, car: &str, day: i32) -> Result<Vec<EventRow>, StoreError> {
+        let events = self.events.lock().unwrap();
+        Ok(events.iter().filter(|row| row.car == car && row.day == day).cloned().collect())
     }
 
     async fn sessions(&self, _: &str) -> Result<Vec<SessionRow>, StoreError> {

@@ -17,6 +17,7 @@ mod drain;
 mod errors;
 mod explain;
 mod faults;
+mod gaps;
 mod garbage;
 mod json;
 mod killed;

@@ -19,6 +19,7 @@ pub(crate) struct Audit {
     pub(crate) altered: u64,
     pub(crate) unlisted: u64,
     pub(crate) rows: u64,
+    pub(crate) declared: u64,
 }
 
 impl Audit {
