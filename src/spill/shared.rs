@@ -11,6 +11,7 @@ use super::config::Config;
 use super::fs::{Filesystem, SegmentFile};
 use super::index::{Index, Ticket};
 use super::scan::segment_file_name;
+use super::seal::SpillKey;
 use super::segment::read_record;
 use super::stats::{Gone, Observer};
 use super::{Position, Record};
@@ -28,9 +29,11 @@ pub(super) struct State {
     pub(super) index: Index,
     /// Segments kept aside.
     pub(super) damaged_bytes: u64,
-    /// Segments that could not be read at start, or are of a later version:
-    /// left alone.
+    /// Segments that could not be read at start, are of a later version, or
+    /// under another key: left alone.
     pub(super) unusable_bytes: u64,
+    /// Those under another key.
+    pub(super) locked_segments: u64,
     pub(super) counts: Counts,
     pub(super) closed: bool,
 }
@@ -58,6 +61,8 @@ pub(super) struct Counts {
 /// What handles, readers and the writer's thread share.
 pub(super) struct Shared {
     pub(super) config: Config,
+    /// What is written is sealed under this.
+    pub(super) key: Option<Arc<SpillKey>>,
     pub(super) fs: Arc<dyn Filesystem>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) readable: Notify,
@@ -75,6 +80,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(super) fn new(
         config: Config,
+        key: Option<Arc<SpillKey>>,
         fs: Arc<dyn Filesystem>,
         observer: Arc<dyn Observer>,
         state: State,
@@ -82,6 +88,7 @@ impl Shared {
     ) -> Self {
         Self {
             config,
+            key,
             fs,
             observer,
             readable: Notify::new(),
@@ -140,7 +147,7 @@ impl Shared {
             other => other?,
         };
         let meta_bytes = usize::from(entry.meta_bytes);
-        read_record(file.as_ref(), segment, entry.offset, meta_bytes, entry.payload_bytes)
+        read_record(file.as_ref(), segment, entry.offset, meta_bytes, entry.payload_bytes, self.key.as_deref())
     }
 
     /// Reads what was handed out. What is damaged leaves the queue, what the

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::config::{BLOCK_BYTES, GROUP_BYTES_MAX};
-use super::frame::{ALIGN_BYTES, Header, align_up, body_crc, framed_bytes};
+use super::frame::{self, ALIGN_BYTES, Header, align_up, framed_bytes};
 use super::fs::SegmentFile;
 use super::index::Entry;
 use super::scan::segment_file_name;
@@ -211,7 +211,8 @@ impl Writer {
         if count == 0 {
             return Ok(Vec::new());
         }
-        let framed = group.iter().flat_map(|append| &append.records).map(framed_bytes);
+        let sealed = self.shared.key.is_some();
+        let framed = group.iter().flat_map(|append| &append.records).map(|record| framed_bytes(record, sealed));
         let bytes = align_up(framed.sum(), BLOCK_BYTES);
         self.make_room(bytes, count)?;
         let error = match self.write(group, bytes) {
@@ -243,12 +244,9 @@ impl Writer {
             }
         };
         let run = *self.run.get_or_insert(id);
-        let (entries, positions) = self.encode(group, id, run, start);
-        let written = self.write_and_sync(file.as_ref(), start);
-        if let Err(error) = written {
-            self.retire(id, file.as_ref(), start);
-            return Err(error);
-        }
+        let encoded = self.encode(group, id, run, start);
+        let written = encoded.and_then(|encoded| self.write_and_sync(file.as_ref(), start).map(|()| encoded));
+        let (entries, positions) = written.inspect_err(|_| self.retire(id, file.as_ref(), start))?;
         self.sequence += entries.len() as u64;
         let end = start + self.buf.len() as u64;
         let mut state = self.shared.state();
@@ -297,7 +295,7 @@ impl Writer {
     }
 
     /// Puts the group into the buffer as it will lie at `start` of a segment.
-    fn encode(&mut self, group: &[Append], id: u64, run: u64, start: u64) -> (Vec<Entry>, usize) {
+    fn encode(&mut self, group: &[Append], id: u64, run: u64, start: u64) -> io::Result<(Vec<Entry>, usize)> {
         // A rare large append does not keep its buffer.
         if self.buf.capacity() as u64 > 4 * GROUP_BYTES_MAX {
             self.buf = Vec::new();
@@ -305,9 +303,11 @@ impl Writer {
         self.buf.clear();
         let count = group.iter().map(|append| append.records.len()).sum::<usize>();
         let mut entries = Vec::with_capacity(count);
+        let cipher = self.shared.key.as_ref().map(|key| key.cipher(id, run));
         for record in group.iter().flat_map(|append| &append.records) {
             // `append` has checked the lengths, and a segment is below 4 GiB.
             let header = Header {
+                sealed: cipher.is_some(),
                 first: entries.is_empty(),
                 last: entries.len() + 1 == count,
                 meta_bytes: u16::try_from(record.meta.len()).unwrap_or(u16::MAX),
@@ -317,16 +317,14 @@ impl Writer {
                 run,
                 sequence: self.sequence + entries.len() as u64,
                 weight: record.weight,
-                body_crc: body_crc(record),
+                body_crc: 0,
             };
-            self.buf.extend_from_slice(&header.encode());
-            self.buf.extend_from_slice(&record.meta);
-            self.buf.extend_from_slice(&record.payload);
+            frame::put(&mut self.buf, &header, record, cipher.as_ref())?;
             pad(&mut self.buf, ALIGN_BYTES);
             entries.push(Entry::new(header.offset, header.meta_bytes, header.payload_bytes, record.weight));
         }
         pad(&mut self.buf, BLOCK_BYTES);
-        (entries, count)
+        Ok((entries, count))
     }
 
     /// The segment gets no further commit. What it held before stays; what the

@@ -19,6 +19,7 @@ mod json;
 mod outage;
 mod page;
 mod reload;
+mod sealed;
 mod serial;
 mod steps;
 mod unplug;
