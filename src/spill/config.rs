@@ -27,6 +27,10 @@ pub const GROUP_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of records that may wait for the writer before `append` itself waits.
 pub const WAITING_BYTES_MAX: u64 = 16 << 20;
 
+/// Payloads of one dropped segment that are read for the observer, in bytes.
+/// Eight segments of the default size; what is beyond is told without.
+pub const GONE_BYTES_MAX: u64 = 64 << 20;
+
 /// Gaps reported one by one for a segment; further ones are joined to the last.
 /// 256 × 48 B = 12 KiB a segment.
 pub const GAPS_MAX: usize = 256;
@@ -151,6 +155,14 @@ impl Config {
     #[must_use]
     pub fn append_bytes_max(&self) -> u64 {
         APPEND_BYTES_MAX.min(self.disk_max.as_u64())
+    }
+
+    /// Bytes of records about what is gone that wait for a commit: 1 MiB, or a
+    /// quarter of a segment, so that what is dropped is always more than what is
+    /// said of it.
+    #[must_use]
+    pub fn notes_bytes_max(&self) -> u64 {
+        GROUP_BYTES_MAX.min(self.segment_bytes.as_u64() / 4)
     }
 
     pub(super) fn damaged_bytes_max(&self) -> u64 {

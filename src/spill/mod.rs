@@ -62,6 +62,10 @@
 //! record in flight. Lack of space that only the file system knew of
 //! (`ENOSPC`, `EDQUOT`) is treated the same, one step for one append.
 //!
+//! What the [`Observer`] answers to news of a loss are records like all others:
+//! they go in front of the next commit, those about dropped records into the
+//! very commit for which room was made.
+//!
 //! # Reading
 //! The index in memory knows where each record lies: 24 bytes a record, so
 //! `records_max` = 2 Mi bounds it to 48 MiB. Several records may be in flight;
@@ -104,6 +108,7 @@ mod faulty;
 mod frame;
 pub mod fs;
 mod index;
+mod notes;
 mod queue;
 mod recovery;
 mod room;

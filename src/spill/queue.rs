@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::config::{BLOCK_BYTES, Config, META_BYTES_MAX, WAITING_BYTES_MAX};
-use super::frame::{align_up, framed_bytes};
+use super::frame::align_up;
 use super::fs::Filesystem;
 use super::recovery::recover;
 use super::shared::{Lease, Shared, State};
@@ -65,8 +65,10 @@ impl Spill {
         })?;
         let mut state = State::default();
         let list = fault("list the spill directory");
-        let (recovery, next_id) = recover(&fs, &dir, &mut state, observer.as_ref(), key.clone()).map_err(list)?;
+        let (recovery, next_id, notes) =
+            recover(&fs, &dir, &mut state, observer.as_ref(), key.clone()).map_err(list)?;
         let shared = Arc::new(Shared::new(config, key, fs, observer, state, lock));
+        shared.note(notes);
         let (commands, orders) = mpsc::channel();
         let writer = Writer::new(shared.clone(), next_id);
         std::thread::Builder::new()
@@ -97,8 +99,8 @@ impl Spill {
             return Ok(Vec::new());
         }
         let meta_bytes = records.iter().map(|r| r.meta.len()).max().unwrap_or(0);
-        let sealed = handle.shared.key.is_some();
-        let bytes = align_up(records.iter().map(|record| framed_bytes(record, sealed)).sum(), BLOCK_BYTES);
+        let framed = records.iter().map(|record| handle.shared.framed_bytes(record));
+        let bytes = align_up(framed.sum(), BLOCK_BYTES);
         let bounds = [
             (meta_bytes as u64, META_BYTES_MAX as u64),
             (bytes, config.append_bytes_max()),
@@ -175,7 +177,9 @@ impl Spill {
                 return None;
             };
             lease.hand_over();
-            self.ask_tidy(records.is_empty());
+            // A record was lost: something may be finished, or said of it.
+            let lost = !shared.state().notes.is_empty();
+            self.ask_tidy(records.is_empty() || lost);
             if !records.is_empty() {
                 return Some(records);
             }
@@ -225,6 +229,7 @@ impl Spill {
             dropped_records: counts.dropped_records,
             dropped_weight: counts.dropped_weight,
             lost_records: counts.lost_records,
+            lost_notes: counts.lost_notes,
             failed_syncs: counts.failed_syncs,
             failed_writes: counts.failed_writes,
             failed_reads: counts.failed_reads,

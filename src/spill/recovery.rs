@@ -5,7 +5,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Position;
 use super::fs::Filesystem;
 use super::index::Entry;
 use super::scan::{DAMAGED_DIR, Scan, parse_segment_file_name};
@@ -13,18 +12,19 @@ use super::seal::SpillKey;
 use super::segment::{GapReason, RecordInfo};
 use super::shared::State;
 use super::stats::{Observer, Recovery};
+use super::{Position, Record};
 
 /// Fills the index from the directory; answers what was found and the first
-/// number that no segment has.
+/// number that no segment has, and what the observer says of the gaps.
 pub(super) fn recover(
     fs: &Arc<dyn Filesystem>,
     dir: &Path,
     state: &mut State,
     observer: &dyn Observer,
     key: Option<Arc<SpillKey>>,
-) -> io::Result<(Recovery, u64)> {
+) -> io::Result<(Recovery, u64, Vec<Record>)> {
     let mut recovery = Recovery::default();
-    let mut last_id = 0;
+    let (mut last_id, mut notes) = (0, Vec::new());
     // Absent, as a rule.
     for file in fs.list(&dir.join(DAMAGED_DIR)).unwrap_or_default() {
         state.damaged_bytes += file.bytes;
@@ -42,6 +42,9 @@ pub(super) fn recover(
             // What is damaged in it is told when it can be used.
             recovery.gaps.extend(segment.gaps.into_iter().filter(|gap| gap.reason == GapReason::Locked));
             continue;
+        }
+        for gap in &segment.gaps {
+            notes.extend(observer.damaged(gap));
         }
         // Nothing can be done with these, so they are not ours to delete.
         let unusable = segment.records.is_empty()
@@ -70,5 +73,5 @@ pub(super) fn recover(
     }
     recovery.records = state.index.records();
     recovery.weight = state.index.weight();
-    Ok((recovery, last_id + 1))
+    Ok((recovery, last_id + 1, notes))
 }

@@ -4,7 +4,10 @@
 use std::io;
 use std::sync::Arc;
 
-use super::config::Overflow;
+use bytes::Bytes;
+
+use super::Record;
+use super::config::{GONE_BYTES_MAX, Overflow};
 use super::fs::SegmentFile;
 use super::index::Doomed;
 use super::scan::{DAMAGED_DIR, parse_segment_file_name, segment_file_name};
@@ -156,6 +159,7 @@ impl Writer {
             return false;
         };
         let file = self.shared.fs.open(&self.path(id)).ok();
+        let mut kept = 0;
         let gone: Vec<Gone> = records
             .into_iter()
             .map(|(position, entry)| {
@@ -164,7 +168,17 @@ impl Writer {
                     let key = self.shared.key.as_deref();
                     read_record(file.as_ref(), id, entry.offset, meta, payload, key).ok()?
                 };
-                Gone { position, meta: file.as_ref().and_then(read).map(|record| record.meta), weight: entry.weight }
+                let weight = entry.weight;
+                let Some(Record { meta, payload, .. }) = file.as_ref().and_then(read) else {
+                    return Gone { position, meta: None, payload: None, weight };
+                };
+                kept += payload.len() as u64;
+                if kept > GONE_BYTES_MAX {
+                    // A copy: a slice would hold the payload.
+                    let meta = Some(Bytes::copy_from_slice(&meta));
+                    return Gone { position, meta, payload: None, weight };
+                }
+                Gone { position, meta: Some(meta), payload: Some(payload), weight }
             })
             .collect();
         drop(file);
@@ -178,9 +192,7 @@ impl Writer {
         tracing::warn!(segment = id, records = gone.len(), weight, "dropped the oldest segment: spill is full");
         self.shared.count_dropped(gone.len() as u64, weight);
         self.shared.forget(id);
-        for record in gone {
-            self.shared.observer.dropped(record);
-        }
+        self.shared.note(self.shared.observer.dropped(gone));
         self.sync_deletions();
         true
     }

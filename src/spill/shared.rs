@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::config::Config;
+use super::frame::framed_bytes;
 use super::fs::{Filesystem, SegmentFile};
 use super::index::{Index, Ticket};
 use super::scan::segment_file_name;
@@ -34,6 +35,8 @@ pub(super) struct State {
     pub(super) unusable_bytes: u64,
     /// Those under another key.
     pub(super) locked_segments: u64,
+    /// What the observer wants to be known about what is gone, not yet written.
+    pub(super) notes: Vec<Record>,
     pub(super) counts: Counts,
     pub(super) closed: bool,
 }
@@ -55,6 +58,7 @@ pub(super) struct Counts {
     pub(super) dropped_records: u64,
     pub(super) dropped_weight: u64,
     pub(super) lost_records: u64,
+    pub(super) lost_notes: u64,
     pub(super) last_error: Option<String>,
 }
 
@@ -101,6 +105,11 @@ impl Shared {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         locked(&self.state)
+    }
+
+    /// Bytes that a record takes within a commit.
+    pub(super) fn framed_bytes(&self, record: &Record) -> u64 {
+        framed_bytes(record, self.key.is_some())
     }
 
     pub(super) fn fault(&self, what: &str, error: &io::Error) {
@@ -176,7 +185,8 @@ impl Shared {
                         offset = ticket.entry.offset,
                         "a record was damaged on disk"
                     );
-                    self.observer.lost(Gone { position, meta: None, weight: ticket.entry.weight });
+                    let gone = Gone { position, meta: None, payload: None, weight: ticket.entry.weight };
+                    self.note(self.observer.lost(gone));
                 }
                 Err(error) => {
                     refused = Some(position.segment);

@@ -42,6 +42,8 @@ pub struct Stats {
     pub dropped_weight: u64,
     /// Records found damaged while reading, after recovery.
     pub lost_records: u64,
+    /// Records of the observer about what is gone that did not fit.
+    pub lost_notes: u64,
     /// Syncs that failed; each retired a segment.
     pub failed_syncs: u64,
     /// Writes and creations that failed.
@@ -76,6 +78,9 @@ pub struct Gone {
     pub position: Position,
     /// The caller's meta, if it could still be read.
     pub meta: Option<Bytes>,
+    /// The content, if it could still be read. Of one dropped segment at most
+    /// [`super::config::GONE_BYTES_MAX`] are kept in memory at once.
+    pub payload: Option<Bytes>,
     /// The caller's weight.
     pub weight: u64,
 }
@@ -83,18 +88,36 @@ pub struct Gone {
 /// Told about every record that comes or goes other than by append and ack, so
 /// that the caller's books are exact. Called on the queue's own threads: be
 /// short, and do not call back into the queue.
+///
+/// Three of the calls answer records: what the owner wants to be known about
+/// what is gone, of the weight that it says (0, as a rule). They take the way
+/// of all records. At most [`super::Config::notes_bytes_max`] of them wait;
+/// what is beyond that is left out, logged and counted in
+/// [`Stats::lost_notes`].
 pub trait Observer: Send + Sync + 'static {
     /// A record of an earlier process was found at start, in order.
     fn recovered(&self, position: Position, meta: &[u8], weight: u64) {
         let _ = (position, meta, weight);
     }
-    /// A record was dropped because the queue was full.
-    fn dropped(&self, gone: Gone) {
+    /// A segment was dropped because the queue was full: all its records that
+    /// were still to be handed out, in order. What is answered becomes durable
+    /// by the very commit for which room was made, in front of its records.
+    fn dropped(&self, gone: Vec<Gone>) -> Vec<Record> {
         let _ = gone;
+        Vec::new()
     }
     /// A record that was durable turned out to be damaged when it was read.
-    fn lost(&self, gone: Gone) {
+    /// What is answered goes with the next commit, or by itself within seconds.
+    fn lost(&self, gone: Gone) -> Vec<Record> {
         let _ = gone;
+        Vec::new()
+    }
+    /// Something was found at start that cannot be used; told again at each
+    /// start until the segment is finished. What is answered goes the way of
+    /// [`Observer::lost`]'s.
+    fn damaged(&self, gap: &Gap) -> Vec<Record> {
+        let _ = gap;
+        Vec::new()
     }
 }
 

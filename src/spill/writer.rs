@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::config::{BLOCK_BYTES, GROUP_BYTES_MAX};
-use super::frame::{self, ALIGN_BYTES, Header, align_up, framed_bytes};
+use super::frame::{self, ALIGN_BYTES, Header, align_up};
 use super::fs::SegmentFile;
 use super::index::Entry;
 use super::scan::segment_file_name;
@@ -98,6 +98,7 @@ impl Writer {
                 Command::Tidy => {
                     self.shared.tidy_asked.store(false, std::sync::atomic::Ordering::Release);
                     self.tidy();
+                    self.write_notes();
                 }
                 Command::Barrier(answer) => {
                     let _ = answer.send(());
@@ -137,10 +138,13 @@ impl Writer {
     }
 
     fn wait(&self, commands: &Receiver<Command>) -> Result<Command, RecvTimeoutError> {
-        let unfinished = !self.shared.state().index.finished().is_empty();
+        let (unfinished, notes) = {
+            let state = self.shared.state();
+            (!state.index.finished().is_empty(), !state.notes.is_empty())
+        };
         if unfinished {
             commands.recv_timeout(RETRY_EVERY)
-        } else if self.active.is_some() {
+        } else if self.active.is_some() || notes {
             commands.recv_timeout(IDLE_CLOSE)
         } else {
             commands.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -152,9 +156,11 @@ impl Writer {
             self.close_if_drained();
         }
         self.tidy();
+        self.write_notes();
     }
 
     fn finish(&mut self) {
+        self.write_notes();
         self.close_if_drained();
         self.tidy();
         self.shared.unlock();
@@ -205,17 +211,14 @@ impl Writer {
         }
     }
 
-    /// Makes a group durable as one commit, or leaves nothing of it behind.
-    fn commit(&mut self, group: &[Append]) -> Result<Vec<Position>, Fault> {
-        let count = group.iter().map(|append| append.records.len()).sum::<usize>();
-        if count == 0 {
+    /// Writes one commit; if that fails, once more to a new segment.
+    pub(super) fn write_twice(&mut self, notes: &[Record], group: &[Append]) -> Result<Vec<Position>, Fault> {
+        let records = notes.iter().chain(group.iter().flat_map(|append| &append.records));
+        let bytes = align_up(records.map(|record| self.shared.framed_bytes(record)).sum(), BLOCK_BYTES);
+        if bytes == 0 {
             return Ok(Vec::new());
         }
-        let sealed = self.shared.key.is_some();
-        let framed = group.iter().flat_map(|append| &append.records).map(|record| framed_bytes(record, sealed));
-        let bytes = align_up(framed.sum(), BLOCK_BYTES);
-        self.make_room(bytes, count)?;
-        let error = match self.write(group, bytes) {
+        let error = match self.write(notes, group, bytes) {
             Ok(positions) => return Ok(positions),
             Err(error) => error,
         };
@@ -224,14 +227,15 @@ impl Writer {
         if is_full(&error) && !self.make_some_room() {
             return Err(Fault::Full(error.to_string()));
         }
-        self.write(group, bytes).map_err(|error| {
+        self.write(notes, group, bytes).map_err(|error| {
             self.shared.fault("append to a new segment", &error);
             if is_full(&error) { Fault::Full(error.to_string()) } else { Fault::Io(error) }
         })
     }
 
     /// Writes and syncs one commit; on any failure the segment is retired.
-    fn write(&mut self, group: &[Append], bytes: u64) -> io::Result<Vec<Position>> {
+    /// Answers where the records of the group lie.
+    fn write(&mut self, notes: &[Record], group: &[Append], bytes: u64) -> io::Result<Vec<Position>> {
         let segment_max = self.shared.config.segment_bytes.as_u64();
         if self.active.as_ref().is_some_and(|a| a.bytes + bytes > segment_max) {
             self.close_active();
@@ -244,9 +248,10 @@ impl Writer {
             }
         };
         let run = *self.run.get_or_insert(id);
-        let encoded = self.encode(group, id, run, start);
-        let written = encoded.and_then(|encoded| self.write_and_sync(file.as_ref(), start).map(|()| encoded));
-        let (entries, positions) = written.inspect_err(|_| self.retire(id, file.as_ref(), start))?;
+        let encoded = self.encode(notes, group, id, run, start);
+        let written = encoded.and_then(|entries| self.write_and_sync(file.as_ref(), start).map(|()| entries));
+        let entries = written.inspect_err(|_| self.retire(id, file.as_ref(), start))?;
+        let written_records = entries.len();
         self.sequence += entries.len() as u64;
         let end = start + self.buf.len() as u64;
         let mut state = self.shared.state();
@@ -259,7 +264,7 @@ impl Writer {
         drop(state);
         self.active = Some(Active { id, file, bytes: end });
         let place = |record| Position { segment: id, record: u32::try_from(first + record).unwrap_or(u32::MAX) };
-        Ok((0..positions).map(place).collect())
+        Ok((notes.len()..written_records).map(place).collect())
     }
 
     fn create(&mut self) -> io::Result<(u64, Arc<dyn SegmentFile>)> {
@@ -295,16 +300,16 @@ impl Writer {
     }
 
     /// Puts the group into the buffer as it will lie at `start` of a segment.
-    fn encode(&mut self, group: &[Append], id: u64, run: u64, start: u64) -> io::Result<(Vec<Entry>, usize)> {
+    fn encode(&mut self, notes: &[Record], group: &[Append], id: u64, run: u64, start: u64) -> io::Result<Vec<Entry>> {
         // A rare large append does not keep its buffer.
         if self.buf.capacity() as u64 > 4 * GROUP_BYTES_MAX {
             self.buf = Vec::new();
         }
         self.buf.clear();
-        let count = group.iter().map(|append| append.records.len()).sum::<usize>();
+        let count = notes.len() + group.iter().map(|append| append.records.len()).sum::<usize>();
         let mut entries = Vec::with_capacity(count);
         let cipher = self.shared.key.as_ref().map(|key| key.cipher(id, run));
-        for record in group.iter().flat_map(|append| &append.records) {
+        for record in notes.iter().chain(group.iter().flat_map(|append| &append.records)) {
             // `append` has checked the lengths, and a segment is below 4 GiB.
             let header = Header {
                 sealed: cipher.is_some(),
@@ -324,7 +329,7 @@ impl Writer {
             entries.push(Entry::new(header.offset, header.meta_bytes, header.payload_bytes, record.weight));
         }
         pad(&mut self.buf, BLOCK_BYTES);
-        Ok((entries, count))
+        Ok(entries)
     }
 
     /// The segment gets no further commit. What it held before stays; what the

@@ -98,6 +98,66 @@ async fn drop_oldest_removes_whole_segments_that_are_not_in_flight_and_tells_eac
 }
 
 #[tokio::test]
+async fn what_is_said_of_dropped_records_is_durable_with_the_commit_that_needed_their_room() {
+    let fs = FaultyFs::new(1 << 30);
+    let config = config(Overflow::DropOldest);
+    let (spill, _, books) = open(&config, &fs);
+    for n in 0..32 {
+        spill.append(vec![record(n, 5000)]).await.unwrap();
+    }
+    let note = |n: u64| Record { weight: 0, ..record(n, 40) };
+    *books.notes.lock().unwrap() = vec![note(100), note(101)];
+    fs.calls();
+    let positions = spill.append(vec![record(32, 5000)]).await.unwrap();
+    let calls = fs.calls();
+    assert_eq!(calls.iter().filter(|call| *call == "sync").count(), 1, "one commit: {calls:?}");
+    assert_eq!(positions, [Position { segment: 5, record: 2 }], "behind what is said");
+    let gone = std::mem::take(&mut *books.dropped.lock().unwrap());
+    let payloads: Vec<_> = gone.iter().map(|gone| gone.payload.clone().unwrap()).collect();
+    assert_eq!(payloads, (0..8).map(|n| record(n, 5000).payload).collect::<Vec<_>>());
+    // Too much to go with an append of a whole segment: first, and by itself.
+    *books.notes.lock().unwrap() = vec![note(102)];
+    spill.append(vec![record(33, 60_000)]).await.unwrap();
+    assert_eq!(books.dropped.lock().unwrap().len(), 8);
+    let fs = fs.crash(|_| 0);
+    let (spill, ..) = open(&config, &fs);
+    let expected: Vec<_> = (16..32).chain([100, 101, 32, 102, 33]).collect();
+    assert_eq!(numbers(&take_all(&spill).await), expected);
+    assert_eq!(spill.stats().lost_notes, 0);
+}
+
+#[tokio::test]
+async fn what_is_said_of_lost_and_damaged_records_is_written_soon_and_survives_faults() {
+    let fs = FaultyFs::new(1 << 30);
+    let config = config(Overflow::Block);
+    let (spill, _, books) = open(&config, &fs);
+    spill.append((0..3).map(|n| record(n, 5000)).collect()).await.unwrap();
+    let (path, mut content) = fs.files().remove(0);
+    content[7000] ^= 1;
+    fs.put(&path, content);
+    *books.notes.lock().unwrap() = vec![record(100, 40), record(101, 1 << 20)];
+    fs.fail_syncs(2);
+    assert_eq!(numbers(&soon(take_all(&spill)).await), [0, 2]);
+    spill.settled().await;
+    let stats = spill.stats();
+    assert_eq!((stats.lost_notes, stats.failed_syncs), (1, 2), "one would never fit, one failed twice: {stats:?}");
+    spill.append(vec![record(3, 10)]).await.unwrap();
+    assert_eq!(numbers(&take_all(&spill).await), [100, 3]);
+    spill.close().await;
+    let books = Arc::new(Books::default());
+    *books.notes.lock().unwrap() = vec![record(102, 40)];
+    let (spill, _) = Spill::open(config.clone(), Arc::new(fs.clone()), books.clone()).unwrap();
+    assert_eq!(books.damaged.lock().unwrap().len(), 1);
+    soon(async {
+        while spill.stats().backlog_records < 5 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(numbers(&take_all(&spill).await), [0, 2, 100, 3, 102], "without an append");
+}
+
+#[tokio::test]
 async fn drop_newest_and_block_give_the_records_back_until_there_is_room() {
     for overflow in [Overflow::DropNewest, Overflow::Block] {
         let fs = FaultyFs::new(1 << 30);

@@ -25,6 +25,15 @@ struct Books {
     recovered: Mutex<Vec<(Position, Bytes, u64)>>,
     dropped: Mutex<Vec<Gone>>,
     lost: Mutex<Vec<Gone>>,
+    damaged: Mutex<Vec<Gap>>,
+    /// What it answers to news of a loss.
+    notes: Mutex<Vec<Record>>,
+}
+
+impl Books {
+    fn answer(&self) -> Vec<Record> {
+        std::mem::take(&mut self.notes.lock().unwrap())
+    }
 }
 
 impl Observer for Books {
@@ -32,11 +41,17 @@ impl Observer for Books {
         let meta = Bytes::copy_from_slice(meta);
         self.recovered.lock().unwrap().push((position, meta, weight));
     }
-    fn dropped(&self, gone: Gone) {
-        self.dropped.lock().unwrap().push(gone);
+    fn dropped(&self, gone: Vec<Gone>) -> Vec<Record> {
+        self.dropped.lock().unwrap().extend(gone);
+        self.answer()
     }
-    fn lost(&self, gone: Gone) {
+    fn lost(&self, gone: Gone) -> Vec<Record> {
         self.lost.lock().unwrap().push(gone);
+        self.answer()
+    }
+    fn damaged(&self, gap: &Gap) -> Vec<Record> {
+        self.damaged.lock().unwrap().push(gap.clone());
+        self.answer()
     }
 }
 

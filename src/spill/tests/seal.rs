@@ -103,6 +103,7 @@ async fn without_the_right_key_a_segment_is_left_alone_and_told_and_with_it_noth
         assert_eq!((recovery.records, books.recovered.lock().unwrap().len()), (0, 0));
         let [gap] = &recovery.gaps[..] else { panic!("{:?}", recovery.gaps) };
         assert_eq!((gap.segment, gap.reason), (1, GapReason::Locked));
+        assert!(books.damaged.lock().unwrap().is_empty(), "nothing is lost");
         assert_eq!((gap.records, gap.weight), (Some(6), Some(weight)));
         assert_eq!((spill.stats().locked_segments, spill.stats().disk_bytes), (1, fs.used()));
         // Neither the cap nor a drain touches it.
