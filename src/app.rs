@@ -29,7 +29,7 @@ use crate::pipeline::{BuildError, Pipeline, Watchdog};
 use crate::preprocess::{self, Swap};
 use crate::row::AgentRow;
 use crate::source::{self, Outlet};
-use crate::spill::{RealFs, Recovery, Spill, SpillError};
+use crate::spill::{GapReason, RealFs, Recovery, Spill, SpillError};
 use crate::state::{StateDir, fill_random};
 use crate::store;
 
@@ -286,10 +286,14 @@ async fn open_spills(config: &Config, ledger: &Arc<Ledger>) -> Result<(Spill, Sp
     let quarantine = crate::spill::Config {
         dir: config.quarantine_dir(),
         disk_max: config.quarantine.disk_max,
+        key_file: config.spill.key_file.clone(),
         segment_bytes: bytesize::ByteSize::mib(1),
         free_min: config.spill.free_min,
         ..crate::spill::Config::default()
     };
+    if let Some(warning) = config.spill.key_warning() {
+        tracing::warn!("spill.key_file: {warning}");
+    }
     let (spill, ledger) = (config.spill.clone(), ledger.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let (spill, found) = Spill::open(spill, Arc::new(RealFs), Arc::new(SpillLedger(ledger)))?;
@@ -306,7 +310,18 @@ fn report(what: &str, found: &Recovery) {
         tracing::info!(what, records = found.records, samples = found.weight, "found from an earlier run");
     }
     for gap in &found.gaps {
-        tracing::error!(what, ?gap, "damaged on disk; a copy is kept aside");
+        if gap.reason == GapReason::Locked {
+            let (segment, records, samples) = (gap.segment, gap.records, gap.weight);
+            tracing::error!(
+                what,
+                segment,
+                records,
+                samples,
+                "written under another key, and left alone: start with the right spill.key_file to store it"
+            );
+        } else {
+            tracing::error!(what, ?gap, "damaged on disk; a copy is kept aside");
+        }
     }
 }
 

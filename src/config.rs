@@ -132,7 +132,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// Reads and checks a file.
+    /// Reads and checks a file, and the key that it names.
     ///
     /// # Errors
     /// Every fault that could be found.
@@ -141,7 +141,19 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|cause| {
             error(format!("cannot be read: {cause}; name another with --config, docs/configuration.md has an example"))
         })?;
-        Self::parse(&text).map_err(|faults| ConfigError { path: path.into(), faults })
+        let parsed = Self::parse(&text).and_then(|config| match config.key_fault(&text) {
+            Some(fault) => Err(vec![fault]),
+            None => Ok(config),
+        });
+        parsed.map_err(|faults| ConfigError { path: path.into(), faults })
+    }
+
+    /// What is wrong with the spill's key, as far as this process can see it.
+    fn key_fault(&self, text: &str) -> Option<Fault> {
+        let error = if self.spill.key_is_with_systemd() { None } else { self.spill.key().err() }?;
+        let key = format!("spill.{}", error.key);
+        let line = read::line_of(text, read::read(text).root.get_ref(), &key);
+        Some(Fault { line, what: format!("{key}: {}", error.expected) })
     }
 
     /// Reads and checks a text.

@@ -152,7 +152,8 @@ impl Looker {
     }
 
     fn spill_status(&self, deliver: &DeliverSnapshot, now: Instant) -> SpillStatus {
-        let spill = self.spill.stats();
+        let (spill, quarantine) = (self.spill.stats(), self.quarantine.stats());
+        let locked_segments = spill.locked_segments + quarantine.locked_segments;
         let fault = deliver.spill_fault.clone();
         let state = match (spill.failing || fault.is_some(), spill.backlog_records, deliver.mode) {
             (true, ..) if deliver.spill_full => SpillState::Full,
@@ -166,7 +167,10 @@ impl Looker {
             detail: fault
                 .or(spill.last_error)
                 .map(|fault| format!("{}: {fault}", self.config.spill.dir.display()))
+                .or_else(|| locked(locked_segments))
                 .unwrap_or_default(),
+            encrypted: spill.encrypted,
+            locked_segments,
             backlog_samples: spill.backlog_weight,
             backlog_records: spill.backlog_records,
             spilled_samples: deliver.samples_spilled,
@@ -176,9 +180,15 @@ impl Looker {
             syncs: spill.syncs,
             drain: Self::drain(spill.backlog_weight, deliver, now),
             oldest_age_s: spill.oldest.map(|age| age.as_secs_f64()),
-            quarantine_records: self.quarantine.stats().backlog_records,
+            quarantine_records: quarantine.backlog_records,
         }
     }
+}
+
+/// What to do about segments under another key.
+fn locked(segments: u64) -> Option<String> {
+    let what = "of spill and quarantine are under another key: start with the right spill.key_file to store them";
+    (segments > 0).then(|| format!("{segments} segment(s) {what}"))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -23,6 +23,8 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     // Before anybody is told that it runs: whoever sends a signal then counts on being heard.
     let (mut stops, hangups) = (Stops::listen()?, hangups()?);
     let config = Config::load(&arguments.config).map_err(Failure::usage)?;
+    // Within the unit it has to be there. Starting again would not mend it.
+    config.spill.key().map_err(|error| Failure::usage(format!("{}: spill.{error}", arguments.config.display())))?;
     let listener = match monitor::bind(&config.monitor).await {
         _ if !config.monitor.enabled => None,
         Ok(listener) => Some(listener),

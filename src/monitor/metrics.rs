@@ -267,6 +267,11 @@ fn spill(spill: &SpillStatus, out: &mut Out) -> fmt::Result {
     out.gauge("pitwire_spill_disk", BYTES, "What the spill takes on the disk.", [([], spill.disk_bytes)])?;
     let limit = [([], spill.disk_max_bytes)];
     out.gauge("pitwire_spill_disk_limit", BYTES, "What the spill may take on the disk.", limit)?;
+    let encrypted = [([], u64::from(spill.encrypted))];
+    out.gauge("pitwire_spill_encrypted", None, "Whether what is written to the spill is encrypted.", encrypted)?;
+    let locked = [([], spill.locked_segments)];
+    let help = "Segments of spill and quarantine under another key, left alone.";
+    out.gauge("pitwire_spill_locked_segments", None, help, locked)?;
     let age = spill.oldest_age_s.map(|age| ([], age));
     out.gauge("pitwire_spill_oldest_age", SECONDS, "Age of the oldest record in the spill.", age)?;
     out.counter("pitwire_spill_written", BYTES, "Bytes written to the spill.", [([], spill.written_bytes)])?;

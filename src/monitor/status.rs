@@ -199,6 +199,10 @@ pub struct SpillStatus {
     pub state: SpillState,
     /// What is wrong, and what to do; empty if nothing is.
     pub detail: String,
+    /// Whether what is written to it is encrypted.
+    pub encrypted: bool,
+    /// Segments of spill and quarantine that are under another key than the agent's, left alone.
+    pub locked_segments: u64,
     /// Samples in it, still to be stored.
     pub backlog_samples: u64,
     /// Records in it, still to be stored.

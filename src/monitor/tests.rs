@@ -111,6 +111,8 @@ fn status() -> Status {
         spill: SpillStatus {
             state: SpillState::Draining,
             detail: String::new(),
+            encrypted: true,
+            locked_segments: 2,
             backlog_samples: 15,
             backlog_records: 1,
             spilled_samples: 115,

@@ -72,6 +72,9 @@ pub enum Overflow {
 pub struct Config {
     /// Where the segments lie; created with mode 0700 when absent.
     pub dir: PathBuf,
+    /// The file with the key under which what is written is sealed; a relative
+    /// path is one of systemd's credentials. Without it nothing is.
+    pub key_file: Option<PathBuf>,
     /// Hard cap on the bytes in `dir`, damaged segments kept aside included.
     pub disk_max: ByteSize,
     /// Size at which a segment is closed: what `drop-oldest` loses at a time,
@@ -92,6 +95,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             dir: PathBuf::from("/var/lib/pitwire/spill"),
+            key_file: None,
             disk_max: ByteSize::gib(2),
             segment_bytes: ByteSize::mib(8),
             free_min: ByteSize::mib(64),
@@ -122,6 +126,9 @@ impl Config {
         let fault = |key, value: String, expected: String| Err(ConfigError { key, value, expected });
         if self.dir.as_os_str().is_empty() {
             return fault("dir", "\"\"".into(), "must name a directory".into());
+        }
+        if self.key_file.as_deref().is_some_and(|path| path.as_os_str().is_empty()) {
+            return fault("key_file", "\"\"".into(), "must name a file; leave the key out to write plain".into());
         }
         let segment = self.segment_bytes.as_u64();
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment) || !segment.is_multiple_of(BLOCK_BYTES) {

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  0  4  magic "PwSp"
-//!  4  1  version, 1
+//!  4  1  version: 1 = plain, 2 = sealed (`seal`)
 //!  5  1  flags: 1 = first of its commit, 2 = last of its commit
 //!  6  2  bytes of meta
 //!  8  4  bytes of payload
@@ -14,17 +14,20 @@
 //! 24  8  run: the first segment that the writing process made
 //! 32  8  sequence of the record within its run, from 0
 //! 40  8  weight
-//! 48  4  CRC-32 of meta and payload
+//! 48  4  CRC-32 of meta and payload as they are stored
 //! 52  4  CRC-32 of bytes 0..52
-//! 56     meta, payload, zeros up to a multiple of 8
+//! 56     meta and payload, or what sealing makes of them; zeros up to a multiple of 8
 //! ```
 //!
 //! Segment and offset make a header valid in one place only: bytes that came
 //! here from another file, or a record inside a payload, are not taken for one.
 
+use std::io;
+
 use bytes::Bytes;
 
 use super::Record;
+use super::seal::{self, SEAL_BYTES, SegmentCipher, SpillKey};
 
 pub(super) const HEADER_BYTES: usize = 56;
 /// Records start on multiples of this, which makes the search for the next one
@@ -32,12 +35,18 @@ pub(super) const HEADER_BYTES: usize = 56;
 pub(super) const ALIGN_BYTES: u64 = 8;
 pub(super) const MAGIC: [u8; 4] = *b"PwSp";
 pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION_SEALED: u8 = 2;
+/// Bytes of the header that are authenticated with a sealed body: all but the
+/// checksums.
+const BOUND_BYTES: usize = 48;
 const FLAG_FIRST: u8 = 1;
 const FLAG_LAST: u8 = 2;
 
 /// The fixed part in front of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
+    /// The body can be read with the key only.
+    pub(super) sealed: bool,
     pub(super) first: bool,
     pub(super) last: bool,
     pub(super) meta_bytes: u16,
@@ -66,7 +75,7 @@ impl Header {
         let mut out = [0u8; HEADER_BYTES];
         let flags = if self.first { FLAG_FIRST } else { 0 } | if self.last { FLAG_LAST } else { 0 };
         out[0..4].copy_from_slice(&MAGIC);
-        out[4] = VERSION;
+        out[4] = if self.sealed { VERSION_SEALED } else { VERSION };
         out[5] = flags;
         out[6..8].copy_from_slice(&self.meta_bytes.to_le_bytes());
         out[8..12].copy_from_slice(&self.payload_bytes.to_le_bytes());
@@ -86,10 +95,13 @@ impl Header {
         if bytes[0..4] != MAGIC || crc32fast::hash(&bytes[..52]) != u32_at(bytes, 52) {
             return Err(NoHeader::Damaged);
         }
-        if bytes[4] != VERSION {
-            return Err(NoHeader::Version(bytes[4]));
-        }
+        let sealed = match bytes[4] {
+            VERSION => false,
+            VERSION_SEALED => true,
+            later => return Err(NoHeader::Version(later)),
+        };
         let header = Self {
+            sealed,
             first: bytes[5] & FLAG_FIRST != 0,
             last: bytes[5] & FLAG_LAST != 0,
             meta_bytes: u16::from_le_bytes([bytes[6], bytes[7]]),
@@ -101,14 +113,26 @@ impl Header {
             weight: u64_at(bytes, 40),
             body_crc: u32_at(bytes, 48),
         };
+        if sealed && bytes[5] & !(FLAG_FIRST | FLAG_LAST) != 0 {
+            // The seal is about the flags that are known.
+            return Err(NoHeader::Damaged);
+        }
         if header.segment != segment || u64::from(header.offset) != offset {
             return Err(NoHeader::Foreign);
         }
         Ok(header)
     }
 
+    /// What a sealed body is bound to.
+    pub(super) fn bound(&self) -> [u8; BOUND_BYTES] {
+        let mut out = [0; BOUND_BYTES];
+        out.copy_from_slice(&self.encode()[..BOUND_BYTES]);
+        out
+    }
+
+    /// Bytes of the body as it is stored.
     pub(super) fn body_bytes(&self) -> u64 {
-        u64::from(self.meta_bytes) + u64::from(self.payload_bytes)
+        stored_bytes(u64::from(self.meta_bytes) + u64::from(self.payload_bytes), self.sealed)
     }
 
     /// Bytes from this header to the next record of the commit.
@@ -135,24 +159,50 @@ pub(super) fn align_up(bytes: u64, unit: u64) -> u64 {
     bytes.saturating_add(unit - 1) & !(unit - 1)
 }
 
+fn stored_bytes(content: u64, sealed: bool) -> u64 {
+    if sealed { content + SEAL_BYTES } else { content }
+}
+
 /// Bytes that a record takes within a commit.
-pub(super) fn framed_bytes(record: &Record) -> u64 {
-    let body = record.meta.len() as u64 + record.payload.len() as u64;
-    align_up(HEADER_BYTES as u64 + body, ALIGN_BYTES)
+pub(super) fn framed_bytes(record: &Record, sealed: bool) -> u64 {
+    let content = record.meta.len() as u64 + record.payload.len() as u64;
+    align_up(HEADER_BYTES as u64 + stored_bytes(content, sealed), ALIGN_BYTES)
 }
 
-pub(super) fn body_crc(record: &Record) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&record.meta);
-    hasher.update(&record.payload);
-    hasher.finalize()
+/// Puts a record behind `buf`, sealed if its header says so; its checksum is
+/// computed here.
+///
+/// # Errors
+/// If it cannot be sealed; what `buf` holds then is of no use.
+pub(super) fn put(
+    buf: &mut Vec<u8>,
+    header: &Header,
+    record: &Record,
+    cipher: Option<&SegmentCipher>,
+) -> io::Result<()> {
+    debug_assert_eq!(header.sealed, cipher.is_some());
+    let start = buf.len();
+    buf.resize(start + HEADER_BYTES, 0);
+    match cipher {
+        Some(cipher) => cipher.seal(buf, header, record)?,
+        None => {
+            buf.extend_from_slice(&record.meta);
+            buf.extend_from_slice(&record.payload);
+        }
+    }
+    let (head, body) = buf[start..].split_at_mut(HEADER_BYTES);
+    let header = Header { body_crc: crc32fast::hash(body), ..*header };
+    head.copy_from_slice(&header.encode());
+    Ok(())
 }
 
-/// Splits the body of a record that was read whole and checks it.
-pub(super) fn decode_body(header: &Header, body: Bytes) -> Option<Record> {
+/// Splits the body of a record that was read whole and checks it. A sealed one
+/// without its key is none.
+pub(super) fn decode_body(header: &Header, body: Bytes, key: Option<&SpillKey>) -> Option<Record> {
     if body.len() as u64 != header.body_bytes() || crc32fast::hash(&body) != header.body_crc {
         return None;
     }
+    let body = if header.sealed { seal::open(key?, header, body)? } else { body };
     let meta = body.slice(..usize::from(header.meta_bytes));
     let payload = body.slice(usize::from(header.meta_bytes)..);
     Some(Record { meta, payload, weight: header.weight })
@@ -164,6 +214,7 @@ mod tests {
 
     fn header() -> Header {
         Header {
+            sealed: false,
             first: true,
             last: false,
             meta_bytes: 2,
@@ -208,10 +259,10 @@ mod tests {
     #[test]
     fn a_later_version_is_told_from_damage() {
         let mut bytes = GOLDEN;
-        bytes[4] = 2;
+        bytes[4] = 3;
         let crc = crc32fast::hash(&bytes[..52]);
         bytes[52..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Header::decode(&bytes, 17, 0x1000), Err(NoHeader::Version(2)));
+        assert_eq!(Header::decode(&bytes, 17, 0x1000), Err(NoHeader::Version(3)));
     }
 
     #[test]

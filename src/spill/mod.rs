@@ -87,10 +87,16 @@
 //! it is kept all the same: those records were accepted, only not promised.
 //! Files are never changed; a new process writes to a new segment.
 //!
+//! # Encryption
+//! With a key each record's meta and payload are sealed (`seal`); headers are
+//! not, so everything above holds without the key, too. A segment whose records
+//! do not open is *locked*: told, counted against the budget, and left alone
+//! until a start with its key.
+//!
 //! # Not here
-//! - Preallocated, recycled segments, encryption and priorities. The format is
-//!   ready for them: a header names its segment, so stale bytes in a recycled
-//!   file are foreign, and the version byte has room for sealed commits.
+//! - Preallocated, recycled segments and priorities. The format is ready for
+//!   them: a header names its segment, so stale bytes in a recycled file are
+//!   foreign.
 //! - A checkpoint. A whole segment that vanished between two processes is not
 //!   noticed, since segments are acked and deleted in any order.
 //! - An index on disk: each start reads everything.
@@ -109,6 +115,7 @@ mod recovery;
 pub mod repair;
 mod room;
 pub mod scan;
+mod seal;
 mod segment;
 mod shared;
 mod stats;
@@ -124,6 +131,7 @@ pub use fs::{Filesystem, RealFs};
 pub use holder::in_use;
 pub use queue::Spill;
 pub use scan::{Scan, ScannedSegment, scan};
+pub use seal::SpillKey;
 pub use segment::{Gap, GapReason, RecordInfo};
 pub use stats::{AppendError, Gone, Observer, Recovery, SpillError, Stats};
 

@@ -4,7 +4,7 @@
 use std::io;
 
 use super::config::{BLOCK_BYTES, GROUP_BYTES_MAX, META_BYTES_MAX};
-use super::frame::{align_up, framed_bytes};
+use super::frame::align_up;
 use super::shared::Shared;
 use super::writer::{Append, Fault, Writer};
 use super::{Position, Record};
@@ -14,9 +14,9 @@ impl Shared {
     pub(super) fn note(&self, records: Vec<Record>) {
         let max = self.config.notes_bytes_max();
         let mut state = self.state();
-        let mut bytes = state.notes_bytes();
+        let mut bytes = state.notes.iter().map(|record| self.framed_bytes(record)).sum::<u64>();
         for record in records {
-            let more = framed_bytes(&record);
+            let more = self.framed_bytes(&record);
             if record.meta.len() > META_BYTES_MAX || bytes + more > max {
                 state.counts.lost_notes += 1;
                 tracing::error!(bytes = more, max, "a record about what is gone does not fit and is left out");
@@ -33,13 +33,14 @@ impl Writer {
     /// is to be known about lost records goes in front of it: making room for
     /// the group may be what adds to them.
     pub(super) fn commit(&mut self, group: &[Append]) -> Result<Vec<Position>, Fault> {
-        let own = group.iter().flat_map(|append| &append.records).map(framed_bytes).sum::<u64>();
+        let own =
+            group.iter().flat_map(|append| &append.records).map(|record| self.shared.framed_bytes(record)).sum::<u64>();
         let count = group.iter().map(|append| append.records.len()).sum::<usize>();
         let join_max = GROUP_BYTES_MAX.min(self.shared.config.segment_bytes.as_u64());
         let (notes, joined) = loop {
             let (waiting, notes) = {
                 let state = self.shared.state();
-                (state.notes_bytes(), state.notes.len())
+                (state.notes.iter().map(|record| self.shared.framed_bytes(record)).sum::<u64>(), state.notes.len())
             };
             let joined = waiting + own <= join_max;
             let bytes = if joined {

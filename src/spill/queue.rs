@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::config::{BLOCK_BYTES, Config, META_BYTES_MAX, WAITING_BYTES_MAX};
-use super::frame::{align_up, framed_bytes};
+use super::frame::align_up;
 use super::fs::Filesystem;
 use super::recovery::recover;
 use super::shared::{Lease, Shared, State};
@@ -43,7 +43,7 @@ impl Spill {
     /// there. Blocking: it reads and checks every byte.
     ///
     /// # Errors
-    /// If a setting is wrong, another process has the directory, or it cannot
+    /// If a setting is wrong, the key cannot be read, another process has the directory, or it cannot
     /// be created, opened or listed. What the files contain is never a reason:
     /// that is reported in [`Recovery::gaps`].
     pub fn open(
@@ -52,6 +52,7 @@ impl Spill {
         observer: Arc<dyn Observer>,
     ) -> Result<(Self, Recovery), SpillError> {
         config.validate()?;
+        let key = config.key()?.map(Arc::new);
         let dir = config.dir.clone();
         let fault = |what| {
             let dir = dir.display().to_string();
@@ -64,8 +65,9 @@ impl Spill {
         })?;
         let mut state = State::default();
         let list = fault("list the spill directory");
-        let (recovery, next_id, notes) = recover(&fs, &dir, &mut state, observer.as_ref()).map_err(list)?;
-        let shared = Arc::new(Shared::new(config, fs, observer, state, lock));
+        let (recovery, next_id, notes) =
+            recover(&fs, &dir, &mut state, observer.as_ref(), key.clone()).map_err(list)?;
+        let shared = Arc::new(Shared::new(config, key, fs, observer, state, lock));
         shared.note(notes);
         let (commands, orders) = mpsc::channel();
         let writer = Writer::new(shared.clone(), next_id);
@@ -97,7 +99,8 @@ impl Spill {
             return Ok(Vec::new());
         }
         let meta_bytes = records.iter().map(|r| r.meta.len()).max().unwrap_or(0);
-        let bytes = align_up(records.iter().map(framed_bytes).sum(), BLOCK_BYTES);
+        let framed = records.iter().map(|record| handle.shared.framed_bytes(record));
+        let bytes = align_up(framed.sum(), BLOCK_BYTES);
         let bounds = [
             (meta_bytes as u64, META_BYTES_MAX as u64),
             (bytes, config.append_bytes_max()),
@@ -175,7 +178,7 @@ impl Spill {
             };
             lease.hand_over();
             // A record was lost: something may be finished, or said of it.
-            let lost = shared.state().notes_bytes() > 0;
+            let lost = !shared.state().notes.is_empty();
             self.ask_tidy(records.is_empty() || lost);
             if !records.is_empty() {
                 return Some(records);
@@ -218,6 +221,8 @@ impl Spill {
             disk_bytes: state.disk_bytes(),
             disk_max_bytes: shared.config.disk_max.as_u64(),
             segments: index.segments() as u64,
+            encrypted: shared.key.is_some(),
+            locked_segments: state.locked_segments,
             oldest: index.oldest().map(|at| at.elapsed()),
             written_bytes: counts.written_bytes,
             syncs: counts.syncs,

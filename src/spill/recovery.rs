@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::fs::Filesystem;
 use super::index::Entry;
 use super::scan::{DAMAGED_DIR, Scan, parse_segment_file_name};
-use super::segment::RecordInfo;
+use super::seal::SpillKey;
+use super::segment::{GapReason, RecordInfo};
 use super::shared::State;
 use super::stats::{Observer, Recovery};
 use super::{Position, Record};
@@ -20,6 +21,7 @@ pub(super) fn recover(
     dir: &Path,
     state: &mut State,
     observer: &dyn Observer,
+    key: Option<Arc<SpillKey>>,
 ) -> io::Result<(Recovery, u64, Vec<Record>)> {
     let mut recovery = Recovery::default();
     let (mut last_id, mut notes) = (0, Vec::new());
@@ -28,11 +30,19 @@ pub(super) fn recover(
         state.damaged_bytes += file.bytes;
         last_id = last_id.max(parse_segment_file_name(&file.name).unwrap_or(0));
     }
-    for segment in Scan::new(fs.clone(), dir)? {
+    for segment in Scan::new(fs.clone(), dir)?.with_key(key) {
         let id = segment.id;
         last_id = last_id.max(id);
         recovery.segments += 1;
         recovery.bytes += segment.bytes;
+        if segment.is_locked() {
+            // Not ours to delete: a later start may have its key.
+            state.unusable_bytes += segment.bytes;
+            state.locked_segments += 1;
+            // What is damaged in it is told when it can be used.
+            recovery.gaps.extend(segment.gaps.into_iter().filter(|gap| gap.reason == GapReason::Locked));
+            continue;
+        }
         for gap in &segment.gaps {
             notes.extend(observer.damaged(gap));
         }

@@ -122,14 +122,17 @@ impl Writer {
 
     fn lacking(&self, bytes: u64, records: usize) -> Option<Lack> {
         let config = &self.shared.config;
-        let (used, held) = {
+        let (used, held, unusable) = {
             let state = self.shared.state();
-            (state.disk_bytes(), state.index.entries())
+            (state.disk_bytes(), state.index.entries(), state.unusable_bytes)
         };
         let lack = |reason, hopeless| Some(Lack { reason, hopeless });
         let disk_max = config.disk_max.as_u64();
         if used + bytes > disk_max {
-            let reason = format!("{used} of {disk_max} bytes are used, {bytes} more are needed");
+            let mut reason = format!("{used} of {disk_max} bytes are used, {bytes} more are needed");
+            if unusable > 0 {
+                reason += &format!("; {unusable} are in segments under another key, of a later version or unreadable");
+            }
             return lack(reason, false);
         }
         if held + records > config.records_max as usize {
@@ -162,7 +165,8 @@ impl Writer {
             .map(|(position, entry)| {
                 let read = |file: &Arc<dyn SegmentFile>| {
                     let (meta, payload) = (usize::from(entry.meta_bytes), entry.payload_bytes);
-                    read_record(file.as_ref(), id, entry.offset, meta, payload).ok()?
+                    let key = self.shared.key.as_deref();
+                    read_record(file.as_ref(), id, entry.offset, meta, payload, key).ok()?
                 };
                 let weight = entry.weight;
                 let Some(Record { meta, payload, .. }) = file.as_ref().and_then(read) else {

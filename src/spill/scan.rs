@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::Record;
 use super::frame::Header;
 use super::fs::{Filesystem, RealFs, SegmentFile};
+use super::seal::SpillKey;
 use super::segment::{Found, Gap, GapReason, Pass, RecordInfo, Window, read_record};
 
 /// Directory beside the segments for damaged ones.
@@ -53,6 +54,7 @@ pub struct ScannedSegment {
     pub gaps: Vec<Gap>,
     file: Option<Arc<dyn SegmentFile>>,
     found: Found,
+    key: Option<Arc<SpillKey>>,
 }
 
 impl std::fmt::Debug for ScannedSegment {
@@ -70,19 +72,47 @@ impl ScannedSegment {
     /// Reads one of [`Self::records`] with its payload.
     ///
     /// # Errors
-    /// `InvalidData` if it was damaged since the scan, or what the file system
-    /// says.
+    /// `PermissionDenied` if it is locked, `InvalidData` if it was damaged since
+    /// the scan, or what the file system says.
     pub fn read(&self, info: &RecordInfo) -> io::Result<Record> {
+        if info.locked {
+            let why = "the record is sealed under another key: name the right spill.key_file";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
         let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let meta_bytes = info.meta.len();
-        read_record(file.as_ref(), self.id, info.offset, meta_bytes, info.payload_bytes)?
+        read_record(file.as_ref(), self.id, info.offset, meta_bytes, info.payload_bytes, self.key.as_deref())?
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the record is damaged"))
     }
 
     /// Whether it is damaged beyond a commit that was never finished.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
-        self.gaps.iter().any(|gap| !matches!(gap.reason, GapReason::Torn | GapReason::Unreadable))
+        let harmless = |gap: &Gap| matches!(gap.reason, GapReason::Torn | GapReason::Unreadable | GapReason::Locked);
+        !self.gaps.iter().all(harmless)
+    }
+
+    /// Whether its records are sealed and the key at hand, if any, opens none.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.records.iter().any(|record| record.locked)
+    }
+
+    /// Reports what is locked, as one gap over all of the file.
+    fn tell_locked(&mut self) {
+        if self.is_locked() {
+            let locked = self.records.iter().filter(|record| record.locked);
+            let (records, weight) =
+                locked.fold((0, 0u64), |(n, sum), record| (n + 1, sum.saturating_add(record.weight)));
+            self.gaps.push(Gap {
+                segment: self.id,
+                offset: 0,
+                bytes: self.bytes,
+                reason: GapReason::Locked,
+                records: Some(records),
+                weight: Some(weight),
+            });
+        }
     }
 
     /// Whether nothing can be done with it, so that it is left alone: refused by the disk, or all of it of a version
@@ -100,10 +130,13 @@ pub struct Scan {
     dir: PathBuf,
     ids: VecDeque<(u64, u64)>,
     previous: Option<(u64, u64)>,
+    key: Option<Arc<SpillKey>>,
 }
 
 /// Goes through the segments of a directory, oldest first, one in memory at a
 /// time, checking everything. Blocking; takes no lock and changes nothing.
+/// Sealed records are checked for damage without their key, and then *locked*;
+/// [`Scan::with_key`] opens them.
 ///
 /// # Errors
 /// If the directory cannot be listed.
@@ -119,7 +152,14 @@ impl Scan {
             .filter_map(|entry| Some((parse_segment_file_name(&entry.name)?, entry.bytes)))
             .collect();
         ids.sort_unstable();
-        Ok(Self { fs, dir: dir.to_owned(), ids: ids.into(), previous: None })
+        Ok(Self { fs, dir: dir.to_owned(), ids: ids.into(), previous: None, key: None })
+    }
+
+    /// Opens what is sealed under this key.
+    #[must_use]
+    pub fn with_key(mut self, key: Option<Arc<SpillKey>>) -> Self {
+        self.key = key;
+        self
     }
 
     /// Segments still to come and their bytes, for a progress bar.
@@ -130,7 +170,8 @@ impl Scan {
 
     fn load(&self, id: u64, listed_bytes: u64) -> Option<ScannedSegment> {
         let path = self.dir.join(segment_file_name(id));
-        let mut pass = Pass { segment: id, records: Vec::new(), gaps: Vec::new(), found: Found::default() };
+        let (found, key) = (Found::default(), self.key.clone());
+        let mut pass = Pass { segment: id, records: Vec::new(), gaps: Vec::new(), found, key };
         let opened = self.fs.open(&path);
         let mut bytes = listed_bytes;
         let read = opened.as_ref().map_err(io::Error::kind).and_then(|file| {
@@ -156,6 +197,7 @@ impl Scan {
             gaps: pass.gaps,
             file: opened.ok(),
             found: pass.found,
+            key: pass.key,
         })
     }
 
@@ -189,6 +231,7 @@ impl Iterator for Scan {
             if let Some((following, header)) = self.following() {
                 settle(&mut segment, following, &header);
             }
+            segment.tell_locked();
             self.previous = segment.found.next;
             return Some(segment);
         }

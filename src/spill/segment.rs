@@ -2,6 +2,7 @@
 //! them. Reads through a window, checks every byte, changes nothing.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -9,6 +10,7 @@ use super::Record;
 use super::config::{BLOCK_BYTES, GAPS_MAX};
 use super::frame::{ALIGN_BYTES, HEADER_BYTES, Header, MAGIC, NoHeader, align_up, decode_body};
 use super::fs::SegmentFile;
+use super::seal::{Opener, SEAL_BYTES, SpillKey};
 
 /// Bytes looked at together; bounds the memory of a scan.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -34,6 +36,9 @@ pub enum GapReason {
     Missing,
     /// The file system refused to read the segment; it is left alone.
     Unreadable,
+    /// Sound and sealed, but under another key or with none given: the segment
+    /// is left alone until a start with the right one. Nothing is lost.
+    Locked,
 }
 
 /// Bytes of a segment that could not be used.
@@ -62,33 +67,41 @@ pub struct RecordInfo {
     pub sequence: u64,
     /// Where it starts in the file.
     pub offset: u32,
-    /// The caller's meta.
+    /// The caller's meta; empty if it is locked.
     pub meta: Bytes,
     /// Length of the payload.
     pub payload_bytes: u32,
     /// The caller's weight.
     pub weight: u64,
+    /// Whether it is sealed and the key at hand, if any, does not open it.
+    pub locked: bool,
 }
 
-/// Reads and checks one record; `None` if it is damaged.
+/// Reads and checks one record; `None` if it is damaged, or sealed under another
+/// key than this.
 pub(super) fn read_record(
     file: &dyn SegmentFile,
     segment: u64,
     offset: u32,
     meta_bytes: usize,
     payload_bytes: u32,
+    key: Option<&SpillKey>,
 ) -> io::Result<Option<Record>> {
-    let mut buf = vec![0; HEADER_BYTES + meta_bytes + payload_bytes as usize];
-    if file.read_at(&mut buf, u64::from(offset))? < buf.len() {
-        return Ok(None);
-    }
+    // Whether it is sealed is known when its header is.
+    let mut buf = vec![0; HEADER_BYTES + meta_bytes + payload_bytes as usize + SEAL_BYTES as usize];
+    let got = file.read_at(&mut buf, u64::from(offset))?;
+    buf.truncate(got);
     let Some(head) = buf.first_chunk::<HEADER_BYTES>() else {
         return Ok(None);
     };
     let Ok(header) = Header::decode(head, segment, u64::from(offset)) else {
         return Ok(None);
     };
-    Ok(decode_body(&header, Bytes::from(buf).slice(HEADER_BYTES..)))
+    let body = HEADER_BYTES..HEADER_BYTES + usize::try_from(header.body_bytes()).unwrap_or(usize::MAX - HEADER_BYTES);
+    if buf.len() < body.end {
+        return Ok(None);
+    }
+    Ok(decode_body(&header, Bytes::from(buf).slice(body), key))
 }
 
 /// What the headers of a segment told about the records around it.
@@ -157,6 +170,22 @@ impl<'a> Window<'a> {
         Ok(hasher.finalize() == header.body_crc)
     }
 
+    /// Puts the stored body of a record, which is sound, into `body`.
+    fn body(&mut self, header: &Header, body: &mut Vec<u8>) -> io::Result<()> {
+        let mut at = u64::from(header.offset) + HEADER_BYTES as u64;
+        let end = at + header.body_bytes();
+        while at < end {
+            let want = usize::try_from((end - at).min(WINDOW_BYTES as u64)).unwrap_or(WINDOW_BYTES);
+            let piece = self.get(at, want)?;
+            if piece.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            body.extend_from_slice(piece);
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
     /// The first sound header at or after `from`, and whether everything that
     /// was passed over is zero.
     pub(super) fn find_header(&mut self, segment: u64, from: u64) -> io::Result<(Option<Header>, bool)> {
@@ -190,6 +219,7 @@ pub(super) struct Pass {
     pub(super) records: Vec<RecordInfo>,
     pub(super) gaps: Vec<Gap>,
     pub(super) found: Found,
+    pub(super) key: Option<Arc<SpillKey>>,
 }
 
 impl Pass {
@@ -210,6 +240,8 @@ impl Pass {
     /// Goes through the file from start to end.
     pub(super) fn run(&mut self, file: &dyn SegmentFile, length: u64) -> io::Result<()> {
         let mut window = Window::new(file, length);
+        let key = self.key.clone();
+        let (mut opener, mut opened, mut locked) = (Opener::new(key.as_deref()), false, Vec::new());
         let (mut at, mut tail, mut at_commit_start) = (0, 0, true);
         while at < length {
             if at_commit_start {
@@ -240,16 +272,18 @@ impl Pass {
             self.found.next = Some((header.run, header.sequence.saturating_add(1)));
             let next = at + header.framed_bytes();
             if window.body_is_sound(&header)? {
-                let meta_at = at + HEADER_BYTES as u64;
-                let meta = window.get(meta_at, usize::from(header.meta_bytes))?;
-                self.records.push(RecordInfo {
-                    run: header.run,
-                    sequence: header.sequence,
-                    offset: header.offset,
-                    meta: Bytes::copy_from_slice(meta),
-                    payload_bytes: header.payload_bytes,
-                    weight: header.weight,
-                });
+                let meta = if header.sealed {
+                    window.body(&header, opener.body())?;
+                    opener.meta(&header)
+                } else {
+                    let meta = window.get(at + HEADER_BYTES as u64, usize::from(header.meta_bytes))?;
+                    Some(Bytes::copy_from_slice(meta))
+                };
+                opened |= header.sealed && meta.is_some();
+                match meta {
+                    Some(meta) => self.records.push(info(&header, meta, false)),
+                    None => locked.push(header),
+                }
             } else {
                 let lost = (Some(1), Some(header.weight));
                 self.gap(at, next.min(length) - at, GapReason::Body, lost);
@@ -267,12 +301,42 @@ impl Pass {
                 gap.reason = GapReason::Torn;
             }
         }
+        self.judge_locked(&locked, opened);
         Ok(())
+    }
+
+    /// One process writes a segment under one key: where that opens some, what
+    /// does not open was altered; where it opens none, it is the wrong one.
+    fn judge_locked(&mut self, locked: &[Header], opened: bool) {
+        for header in locked {
+            if opened {
+                let lost = (Some(1), Some(header.weight));
+                self.gap(u64::from(header.offset), header.framed_bytes(), GapReason::Body, lost);
+            } else {
+                self.records.push(info(header, Bytes::new(), true));
+            }
+        }
+        if !locked.is_empty() {
+            self.records.sort_by_key(|record| record.offset);
+            self.gaps.sort_by_key(|gap| gap.offset);
+        }
     }
 
     fn missing_before(&self, header: &Header) -> Option<u64> {
         let (run, next) = self.found.next?;
         (run == header.run).then(|| header.sequence.checked_sub(next)).flatten()
+    }
+}
+
+fn info(header: &Header, meta: Bytes, locked: bool) -> RecordInfo {
+    RecordInfo {
+        run: header.run,
+        sequence: header.sequence,
+        offset: header.offset,
+        meta,
+        payload_bytes: header.payload_bytes,
+        weight: header.weight,
+        locked,
     }
 }
 

@@ -12,6 +12,7 @@ use super::frame::framed_bytes;
 use super::fs::{Filesystem, SegmentFile};
 use super::index::{Index, Ticket};
 use super::scan::segment_file_name;
+use super::seal::SpillKey;
 use super::segment::read_record;
 use super::stats::{Gone, Observer};
 use super::{Position, Record};
@@ -29,9 +30,11 @@ pub(super) struct State {
     pub(super) index: Index,
     /// Segments kept aside.
     pub(super) damaged_bytes: u64,
-    /// Segments that could not be read at start, or are of a later version:
-    /// left alone.
+    /// Segments that could not be read at start, are of a later version, or
+    /// under another key: left alone.
     pub(super) unusable_bytes: u64,
+    /// Those under another key.
+    pub(super) locked_segments: u64,
     /// What the observer wants to be known about what is gone, not yet written.
     pub(super) notes: Vec<Record>,
     pub(super) counts: Counts,
@@ -41,11 +44,6 @@ pub(super) struct State {
 impl State {
     pub(super) fn disk_bytes(&self) -> u64 {
         self.index.bytes() + self.damaged_bytes + self.unusable_bytes
-    }
-
-    /// Bytes that the notes take in a commit.
-    pub(super) fn notes_bytes(&self) -> u64 {
-        self.notes.iter().map(framed_bytes).sum()
     }
 }
 
@@ -67,6 +65,8 @@ pub(super) struct Counts {
 /// What handles, readers and the writer's thread share.
 pub(super) struct Shared {
     pub(super) config: Config,
+    /// What is written is sealed under this.
+    pub(super) key: Option<Arc<SpillKey>>,
     pub(super) fs: Arc<dyn Filesystem>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) readable: Notify,
@@ -84,6 +84,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(super) fn new(
         config: Config,
+        key: Option<Arc<SpillKey>>,
         fs: Arc<dyn Filesystem>,
         observer: Arc<dyn Observer>,
         state: State,
@@ -91,6 +92,7 @@ impl Shared {
     ) -> Self {
         Self {
             config,
+            key,
             fs,
             observer,
             readable: Notify::new(),
@@ -103,6 +105,11 @@ impl Shared {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         locked(&self.state)
+    }
+
+    /// Bytes that a record takes within a commit.
+    pub(super) fn framed_bytes(&self, record: &Record) -> u64 {
+        framed_bytes(record, self.key.is_some())
     }
 
     pub(super) fn fault(&self, what: &str, error: &io::Error) {
@@ -149,7 +156,7 @@ impl Shared {
             other => other?,
         };
         let meta_bytes = usize::from(entry.meta_bytes);
-        read_record(file.as_ref(), segment, entry.offset, meta_bytes, entry.payload_bytes)
+        read_record(file.as_ref(), segment, entry.offset, meta_bytes, entry.payload_bytes, self.key.as_deref())
     }
 
     /// Reads what was handed out. What is damaged leaves the queue, what the

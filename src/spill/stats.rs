@@ -25,6 +25,10 @@ pub struct Stats {
     pub disk_max_bytes: u64,
     /// Segments in use.
     pub segments: u64,
+    /// Whether what is written is sealed.
+    pub encrypted: bool,
+    /// Segments found at start under another key, left alone.
+    pub locked_segments: u64,
     /// Age of the oldest record, to the second; `None` if there is none or it
     /// was recovered from an earlier process.
     pub oldest: Option<Duration>,

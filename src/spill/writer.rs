@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::config::{BLOCK_BYTES, GROUP_BYTES_MAX};
-use super::frame::{ALIGN_BYTES, Header, align_up, body_crc, framed_bytes};
+use super::frame::{self, ALIGN_BYTES, Header, align_up};
 use super::fs::SegmentFile;
 use super::index::Entry;
 use super::scan::segment_file_name;
@@ -214,7 +214,7 @@ impl Writer {
     /// Writes one commit; if that fails, once more to a new segment.
     pub(super) fn write_twice(&mut self, notes: &[Record], group: &[Append]) -> Result<Vec<Position>, Fault> {
         let records = notes.iter().chain(group.iter().flat_map(|append| &append.records));
-        let bytes = align_up(records.map(framed_bytes).sum(), BLOCK_BYTES);
+        let bytes = align_up(records.map(|record| self.shared.framed_bytes(record)).sum(), BLOCK_BYTES);
         if bytes == 0 {
             return Ok(Vec::new());
         }
@@ -248,13 +248,10 @@ impl Writer {
             }
         };
         let run = *self.run.get_or_insert(id);
-        let entries = self.encode(notes, group, id, run, start);
+        let encoded = self.encode(notes, group, id, run, start);
+        let written = encoded.and_then(|entries| self.write_and_sync(file.as_ref(), start).map(|()| entries));
+        let entries = written.inspect_err(|_| self.retire(id, file.as_ref(), start))?;
         let written_records = entries.len();
-        let written = self.write_and_sync(file.as_ref(), start);
-        if let Err(error) = written {
-            self.retire(id, file.as_ref(), start);
-            return Err(error);
-        }
         self.sequence += entries.len() as u64;
         let end = start + self.buf.len() as u64;
         let mut state = self.shared.state();
@@ -303,7 +300,7 @@ impl Writer {
     }
 
     /// Puts the group into the buffer as it will lie at `start` of a segment.
-    fn encode(&mut self, notes: &[Record], group: &[Append], id: u64, run: u64, start: u64) -> Vec<Entry> {
+    fn encode(&mut self, notes: &[Record], group: &[Append], id: u64, run: u64, start: u64) -> io::Result<Vec<Entry>> {
         // A rare large append does not keep its buffer.
         if self.buf.capacity() as u64 > 4 * GROUP_BYTES_MAX {
             self.buf = Vec::new();
@@ -311,9 +308,11 @@ impl Writer {
         self.buf.clear();
         let count = notes.len() + group.iter().map(|append| append.records.len()).sum::<usize>();
         let mut entries = Vec::with_capacity(count);
+        let cipher = self.shared.key.as_ref().map(|key| key.cipher(id, run));
         for record in notes.iter().chain(group.iter().flat_map(|append| &append.records)) {
             // `append` has checked the lengths, and a segment is below 4 GiB.
             let header = Header {
+                sealed: cipher.is_some(),
                 first: entries.is_empty(),
                 last: entries.len() + 1 == count,
                 meta_bytes: u16::try_from(record.meta.len()).unwrap_or(u16::MAX),
@@ -323,16 +322,14 @@ impl Writer {
                 run,
                 sequence: self.sequence + entries.len() as u64,
                 weight: record.weight,
-                body_crc: body_crc(record),
+                body_crc: 0,
             };
-            self.buf.extend_from_slice(&header.encode());
-            self.buf.extend_from_slice(&record.meta);
-            self.buf.extend_from_slice(&record.payload);
+            frame::put(&mut self.buf, &header, record, cipher.as_ref())?;
             pad(&mut self.buf, ALIGN_BYTES);
             entries.push(Entry::new(header.offset, header.meta_bytes, header.payload_bytes, record.weight));
         }
         pad(&mut self.buf, BLOCK_BYTES);
-        entries
+        Ok(entries)
     }
 
     /// The segment gets no further commit. What it held before stays; what the

@@ -28,6 +28,7 @@ mod page;
 mod plan;
 mod poison;
 mod reload;
+mod sealed;
 mod serial;
 mod soak;
 mod spill;

@@ -123,6 +123,8 @@ export interface Drain {
 export interface Spill {
   state: "idle" | "spilling" | "draining" | "full" | "failed";
   detail: string;
+  encrypted: boolean;
+  locked_segments: number;
   backlog_samples: number;
   backlog_records: number;
   disk_bytes: number;

@@ -83,6 +83,7 @@ export class WayPanels {
     this.spill.set("trend", trend(spill, rates));
     this.spill.set("written", `${bytes(spill.written_bytes)} · ${things(spill.syncs, "sync")}`);
     this.spill.set("quarantine", things(spill.quarantine_records, "record"));
+    this.spill.set("encrypted", encryption(spill));
   }
 
   private renderDrain(drain: Drain | null): void {
@@ -94,6 +95,12 @@ export class WayPanels {
     setText(byId("spill-drain-left"), left_s === null ? "–" : `${span(left_s)} left`);
     setText(byId("spill-drain-detail"), `${text} · ${number(rate_per_s)} /s`);
   }
+}
+
+/** Whether what is written can be read by others, and what this agent cannot read itself. */
+function encryption(spill: Spill): string {
+  const locked = spill.locked_segments > 0 ? ` · ${things(spill.locked_segments, "segment")} under another key` : "";
+  return `${spill.encrypted ? "yes" : "no"}${locked}`;
 }
 
 /** Where the backlog goes, and when it is gone if it goes on so. */

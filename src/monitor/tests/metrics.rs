@@ -121,6 +121,8 @@ async fn metrics_keep_the_grammar_and_show_every_line_of_the_ledger() {
         ("pitwire_queue_blocked_seconds", "_total{queue=\"decode\"}".into(), 1.5),
         ("pitwire_spill_state", "{state=\"draining\"}".into(), 1.0),
         ("pitwire_spill_state", "{state=\"full\"}".into(), 0.0),
+        ("pitwire_spill_encrypted", String::new(), 1.0),
+        ("pitwire_spill_locked_segments", String::new(), 2.0),
         ("pitwire_spill_written_bytes", "_total".into(), 1024.0),
         ("pitwire_store_state", "{state=\"up\"}".into(), 1.0),
         ("pitwire_store_write_latency_seconds", "{quantile=\"0.99\"}".into(), 0.002),

@@ -119,7 +119,7 @@ async fn garbage_files_never_stop_the_start() {
     let fs = FaultyFs::new(1 << 30);
     let (content, _) = sample().await;
     let mut later = content.clone();
-    later[4] = 2;
+    later[4] = 3;
     let crc = crc32fast::hash(&later[..52]);
     later[52..56].copy_from_slice(&crc.to_le_bytes());
     fs.put(&file(1), content.clone());
@@ -134,7 +134,7 @@ async fn garbage_files_never_stop_the_start() {
     let reasons: Vec<_> = recovery.gaps.iter().map(|gap| (gap.segment, gap.reason)).collect();
     let (torn, foreign) = (GapReason::Torn, GapReason::Foreign);
     assert_eq!(reasons, [(4, torn), (5, torn), (6, foreign)], "a copied file is told");
-    assert_eq!(survivors(later.clone()).1[0].reason, GapReason::Version(2));
+    assert_eq!(survivors(later.clone()).1[0].reason, GapReason::Version(3));
     spill.append(vec![record(9, 10)]).await.unwrap();
     assert_eq!(numbers(&take_all(&spill).await), [0, 1, 2, 3, 4, 5, 9]);
 }
@@ -222,7 +222,7 @@ async fn a_segment_of_a_later_version_is_left_alone() {
     let (mut content, _) = sample().await;
     for at in (0..content.len() - frame::HEADER_BYTES).step_by(8) {
         if content[at..].starts_with(&frame::MAGIC) {
-            content[at + 4] = 2;
+            content[at + 4] = 3;
             let crc = crc32fast::hash(&content[at..at + 52]);
             content[at + 52..at + 56].copy_from_slice(&crc.to_le_bytes());
         }
@@ -230,7 +230,7 @@ async fn a_segment_of_a_later_version_is_left_alone() {
     let fs = FaultyFs::new(1 << 30);
     fs.put(&file(7), content.clone());
     let (spill, recovery, _) = open(&config(Overflow::DropOldest), &fs);
-    assert_eq!((recovery.records, recovery.gaps[0].reason), (0, GapReason::Version(2)));
+    assert_eq!((recovery.records, recovery.gaps[0].reason), (0, GapReason::Version(3)));
     for n in 0..60 {
         spill.append(vec![record(n, 5000)]).await.unwrap();
     }

@@ -5,6 +5,7 @@ mod damage;
 mod disk;
 mod faults;
 mod model;
+mod seal;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

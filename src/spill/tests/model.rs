@@ -69,8 +69,8 @@ fn random(mut seed: u64) -> impl FnMut(usize) -> usize {
 }
 
 impl Model {
-    fn new(overflow: Overflow) -> Self {
-        let (config, fs) = (config(overflow), FaultyFs::new(1 << 20));
+    fn new(overflow: Overflow, key_file: Option<PathBuf>) -> Self {
+        let (config, fs) = (Config { key_file, ..config(overflow) }, FaultyFs::new(1 << 20));
         let (spill, _, books) = open(&config, &fs);
         let (next, live, operations) = (0, Vec::new(), 0);
         let disk_max = config.disk_max.as_u64();
@@ -217,10 +217,10 @@ impl Model {
     }
 }
 
-fn run(overflow: Overflow, actions: &[Action]) {
+fn run(overflow: Overflow, key_file: Option<PathBuf>, actions: &[Action]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut model = Model::new(overflow);
+        let mut model = Model::new(overflow, key_file);
         for action in actions {
             model.step(action).await;
         }
@@ -242,6 +242,20 @@ proptest! {
         drop_oldest in any::<bool>(),
         actions in prop::collection::vec(action(), 1..60),
     ) {
-        run(if drop_oldest { Overflow::DropOldest } else { Overflow::Block }, &actions);
+        run(if drop_oldest { Overflow::DropOldest } else { Overflow::Block }, None, &actions);
+    }
+}
+
+proptest! {
+    // It differs in the bytes only: a quarter of the cases.
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::with_cases(cases().div_ceil(4)) })]
+
+    #[test]
+    fn the_same_holds_for_sealed_records(
+        drop_oldest in any::<bool>(),
+        actions in prop::collection::vec(action(), 1..60),
+    ) {
+        let key = seal::KeyFile::new(1);
+        run(if drop_oldest { Overflow::DropOldest } else { Overflow::Block }, Some(key.path()), &actions);
     }
 }
