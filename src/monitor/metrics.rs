@@ -272,6 +272,9 @@ fn spill(spill: &SpillStatus, out: &mut Out) -> fmt::Result {
     let locked = [([], spill.locked_segments)];
     let help = "Segments of spill and quarantine under another key, left alone.";
     out.gauge("pitwire_spill_locked_segments", None, help, locked)?;
+    let unscanned = spill.recovering.map_or(0, |scan| scan.bytes.saturating_sub(scan.bytes_done));
+    let help = "What an earlier run left in the spill and is not scanned yet.";
+    out.gauge("pitwire_spill_unscanned", BYTES, help, [([], unscanned)])?;
     let age = spill.oldest_age_s.map(|age| ([], age));
     out.gauge("pitwire_spill_oldest_age", SECONDS, "Age of the oldest record in the spill.", age)?;
     out.counter("pitwire_spill_written", BYTES, "Bytes written to the spill.", [([], spill.written_bytes)])?;

@@ -129,6 +129,7 @@ fn status() -> Status {
                 left_s: Some(0.5),
             }),
             quarantine_records: 1,
+            recovering: Some(RecoveringStatus { segments_done: 1, segments: 2, bytes_done: 8, bytes: 24 }),
         },
         store: StoreStatus {
             kind: "sqlite".into(),

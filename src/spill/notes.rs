@@ -58,15 +58,20 @@ impl Writer {
                 break (std::mem::take(&mut state.notes), joined);
             }
         };
-        if joined {
-            let positions = self.write_twice(&notes, group);
-            return positions.inspect_err(|_| self.keep_notes(notes));
-        }
-        if let Err(fault) = self.write_twice(&notes, &[]) {
+        let alone = if joined { &[] } else { &notes[..] };
+        let together = if joined { &notes[..] } else { &[] };
+        if let Err(fault) = self.write_twice(alone, &[]) {
             self.keep_notes(notes);
             return Err(fault);
         }
-        self.write_twice(&[], group)
+        let written = self.write_twice(together, group);
+        if joined && written.is_err() {
+            self.keep_notes(notes);
+            return written;
+        }
+        // What is said of dropped segments is durable now.
+        self.bury();
+        written
     }
 
     /// What could not be written waits for the next commit, in its old place.

@@ -8,7 +8,7 @@
 //! One thing goes that an agent would remove as well: a segment in which nothing is sound and whose only commit was never
 //! promised to anybody.
 //!
-//! What cannot be read at all, or is of another version, is left alone.
+//! What cannot be read at all, is of another version or under another key, is left alone.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,6 +21,7 @@ use bytesize::ByteSize;
 use super::config::{BLOCK_BYTES, Config, Overflow};
 use super::fs::RealFs;
 use super::scan::{DAMAGED_DIR, scan, segment_file_name};
+use super::seal::SpillKey;
 use super::segment::Gap;
 use super::stats::{AppendError, SpillError};
 use super::{Record, Spill};
@@ -51,7 +52,7 @@ pub struct DamagedSegment {
 pub struct Damage {
     /// Segments to be put aside.
     pub damaged: Vec<DamagedSegment>,
-    /// Segments that nothing can be done about: of another version, or refused by the disk.
+    /// Segments that nothing can be done about: of another version, under another key, or refused by the disk.
     pub left_alone: Vec<u64>,
     /// Sound records in all.
     #[serde(skip)]
@@ -61,16 +62,16 @@ pub struct Damage {
 }
 
 impl Damage {
-    /// Looks for damage; blocking, takes no lock and changes nothing. `seen` is told the bytes of each segment.
+    /// Looks for damage; blocking, takes no lock and changes nothing. `seen` is told the bytes of each segment; `key` opens what is sealed.
     ///
     /// # Errors
     /// If the directory cannot be listed.
-    pub fn find(dir: &Path, mut seen: impl FnMut(u64)) -> io::Result<Self> {
+    pub fn find(dir: &Path, key: Option<Arc<SpillKey>>, mut seen: impl FnMut(u64)) -> io::Result<Self> {
         let mut found = Self::default();
-        for segment in scan(dir)? {
+        for segment in scan(dir)?.with_key(key) {
             seen(segment.bytes);
             found.last = found.last.max(segment.id);
-            if segment.is_unusable() {
+            if segment.is_unusable() || segment.is_locked() {
                 found.left_alone.push(segment.id);
                 continue;
             }
@@ -128,15 +129,11 @@ pub enum RepairError {
 /// May be dropped: some records are then there twice.
 pub async fn repair(config: Config, damage: &Damage) -> Result<u64, RepairError> {
     let dir = config.dir.clone();
-    let config = Config {
-        disk_max: ByteSize::eib(1),
-        free_min: ByteSize::b(0),
-        records_max: u32::MAX,
-        overflow: Overflow::Block,
-        ..config
-    };
+    let config = Config { disk_max: ByteSize::eib(1), free_min: ByteSize::b(0), overflow: Overflow::Block, ..config };
     let opened = tokio::task::spawn_blocking(|| Spill::open(config, Arc::new(RealFs), Arc::new(()))).await;
     let (spill, _) = opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    // Damage is known to the queue only once it was scanned.
+    spill.recovered().await;
     let outcome = write_anew(&spill, damage).await;
     let reason = spill.stats().last_error;
     spill.close().await;
@@ -236,7 +233,7 @@ mod tests {
         flip(&before[0], 8_192 + 1_000);
         flip(&before[2], 100);
         let evidence = fs::read(&before[0]).unwrap();
-        let damage = Damage::find(dir.path(), |_| {}).unwrap();
+        let damage = Damage::find(dir.path(), None, |_| {}).unwrap();
         let found: Vec<(u64, usize)> = damage.damaged.iter().map(|d| (d.segment, d.gaps.len())).collect();
         assert_eq!(found, [(1, 1), (3, 1)]);
         let sound = numbers(dir.path());
@@ -245,7 +242,7 @@ mod tests {
         let written = repair(config(dir.path()), &damage).await.unwrap();
         assert_eq!(written, damage.damaged.iter().map(|damaged| damaged.records).sum::<u64>());
         assert_eq!(numbers(dir.path()), sound, "none less, none twice");
-        assert_eq!(Damage::find(dir.path(), |_| {}).unwrap().damaged, []);
+        assert_eq!(Damage::find(dir.path(), None, |_| {}).unwrap().damaged, []);
         let aside = segments(&dir.path().join(DAMAGED_DIR));
         assert_eq!(aside.len(), 2);
         assert_eq!(fs::read(&aside[0]).unwrap(), evidence, "as it was found");
@@ -266,7 +263,7 @@ mod tests {
         }
         fs::write(&before[1], &later).unwrap();
         let sound = numbers(dir.path());
-        let damage = Damage::find(dir.path(), |_| {}).unwrap();
+        let damage = Damage::find(dir.path(), None, |_| {}).unwrap();
         assert_eq!(damage.left_alone, [2]);
         assert_eq!(damage.damaged.iter().map(|d| (d.segment, d.records)).collect::<Vec<_>>(), [(1, 0)]);
         repair(config(dir.path()), &damage).await.unwrap();
@@ -280,7 +277,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         filled(dir.path(), 15).await;
         flip(&segments(dir.path())[0], 8_192 + 1_000);
-        let damage = Damage::find(dir.path(), |_| {}).unwrap();
+        let damage = Damage::find(dir.path(), None, |_| {}).unwrap();
         let (held, _) = Spill::open(config(dir.path()), Arc::new(RealFs), Arc::new(())).unwrap();
         let refused = repair(config(dir.path()), &damage).await;
         assert!(matches!(refused, Err(RepairError::Open(SpillError::Locked { .. }))), "{refused:?}");

@@ -29,6 +29,11 @@ pub struct Stats {
     pub encrypted: bool,
     /// Segments found at start under another key, left alone.
     pub locked_segments: u64,
+    /// Bytes of recycled segments that wait; part of `disk_bytes`.
+    pub reserve_bytes: u64,
+    /// How far the scan of what was there at start has come; `None` when it is
+    /// over. Until then `backlog_records` counts what it has found so far.
+    pub recovering: Option<Recovering>,
     /// Age of the oldest record, to the second; `None` if there is none or it
     /// was recovered from an earlier process.
     pub oldest: Option<Duration>,
@@ -44,7 +49,7 @@ pub struct Stats {
     pub lost_records: u64,
     /// Records of the observer about what is gone that did not fit.
     pub lost_notes: u64,
-    /// Syncs that failed; each retired a segment.
+    /// Syncs that failed. One of a segment retired it.
     pub failed_syncs: u64,
     /// Writes and creations that failed.
     pub failed_writes: u64,
@@ -54,6 +59,28 @@ pub struct Stats {
     pub failing: bool,
     /// The last fault of the file system, with what was being done.
     pub last_error: Option<String>,
+}
+
+/// What lies there at start, before anything is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Opened {
+    /// Segments.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// How far the scan of earlier segments has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Recovering {
+    /// Segments scanned.
+    pub segments_done: u64,
+    /// Of so many.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes_done: u64,
+    /// Of so many.
+    pub bytes: u64,
 }
 
 /// What was found at start.
@@ -86,8 +113,8 @@ pub struct Gone {
 }
 
 /// Told about every record that comes or goes other than by append and ack, so
-/// that the caller's books are exact. Called on the queue's own threads: be
-/// short, and do not call back into the queue.
+/// that the caller's books are exact. Called on the queue's own threads, of a
+/// record's fate after it was `recovered`: be short, and do not call back into the queue.
 ///
 /// Three of the calls answer records: what the owner wants to be known about
 /// what is gone, of the weight that it says (0, as a rule). They take the way

@@ -89,7 +89,7 @@ fn an_outage_of_a_wide_car_takes_the_disk_and_the_flash_that_the_plan_says() {
     // The store's folder is made later: until then nothing is stored.
     let store = format!("sqlite://{}", bench.path("not/yet/pitwire.db").display());
     let more = format!("{times}{}", mqtt_source("car", &broker.url()));
-    let setup = Setup { store, spill: format!("dir = {spill:?}\nfree_min = \"0B\"\n"), more };
+    let setup = Setup { store, spill: format!("dir = {spill:?}\nfree_min = \"0B\"\n"), more, ..Setup::default() };
     let mut agent = Agent::start(&bench, &setup);
     agent.until("subscribed", |status| status["sources"][0]["state"] == "connected");
     let before = flash.as_ref().map(Flash::written);

@@ -28,8 +28,10 @@ fn a_sealed_backlog_is_unreadable_survives_a_wrong_key_and_is_stored_under_the_r
     let store = format!("sqlite://{}", bench.path("not/yet/pitwire.db").display());
     let spill = format!("key_file = {key:?}\n");
     let sim = Sim::start_on_ports(&bench, "sent", &[&port], &["--tier", "club", "--for", "3s", "--block"]);
-    let mut agent =
-        Agent::start(&bench, &Setup { store: store.clone(), spill, more: serial_source("ecu", &port, "44") });
+    let mut agent = Agent::start(
+        &bench,
+        &Setup { store: store.clone(), spill, more: serial_source("ecu", &port, "44"), ..Setup::default() },
+    );
     let sent = sim.finish();
     agent.until_received(sent.sent());
     let spilled = agent.until("all of it spilled", |status| number(status, "/ledger/backlog") == sent.sent());
@@ -66,7 +68,7 @@ fn a_key_file_without_a_key_is_named_with_its_line_and_nothing_starts() {
     for (value, content, why) in cases {
         content.into_iter().for_each(|content| fs::write(&key, content).unwrap());
         let (more, spill) = (serial_source("ecu", &bench.path("ecu"), "44"), format!("key_file = {value}\n"));
-        let config = Setup { store: bench.sqlite(), spill, more }.write(&bench);
+        let config = Setup { store: bench.sqlite(), spill, more, ..Setup::default() }.write(&bench);
         let line = 1 + fs::read_to_string(&config).unwrap().lines().position(|l| l.contains("key_file")).unwrap();
         let place = format!("{}:{line}: spill.key_file", config.display());
         for command in ["check", "run"] {
@@ -81,7 +83,7 @@ fn a_key_file_without_a_key_is_named_with_its_line_and_nothing_starts() {
     }
     // A credential: the unit has it, this shell has not.
     let (more, spill) = (serial_source("ecu", &bench.path("ecu"), "44"), "key_file = \"spill.key\"\n".into());
-    let config = Setup { store: bench.sqlite(), spill, more }.write(&bench);
+    let config = Setup { store: bench.sqlite(), spill, more, ..Setup::default() }.write(&bench);
     for (command, code, word) in
         [("check", 0, "not checked here"), ("run", 2, "LoadCredential=spill.key:/etc/pitwire/spill.key")]
     {

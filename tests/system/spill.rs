@@ -44,7 +44,12 @@ fn spilled(bench: &Bench) -> (Agent, Manifest) {
     let port = bench.path("ecu");
     let sim = Sim::start_on_ports(bench, "sent", &[&port], &["--tier", "can", "--for", "8s"]);
     let store = format!("sqlite://{}", bench.path("not/yet/pitwire.db").display());
-    let setup = Setup { store, spill: "segment_bytes = \"64KiB\"\n".into(), more: serial_source("ecu", &port, "44") };
+    let setup = Setup {
+        store,
+        spill: "segment_bytes = \"64KiB\"\n".into(),
+        more: serial_source("ecu", &port, "44"),
+        ..Setup::default()
+    };
     let agent = Agent::start(bench, &setup);
     let sent = sim.finish();
     agent.until("all is in the spill", |status| number(status, "/spill/backlog_samples") == sent.sent());

@@ -157,7 +157,6 @@ fn question(arguments: Arguments) -> Result<Question, Failure> {
         disk_max_bytes: disk
             .or(measured.and_then(|measured| measured.disk_max_bytes))
             .unwrap_or(spill.disk_max.as_u64() as f64),
-        records_max: f64::from(spill.records_max),
         segment_bytes: spill.segment_bytes.as_u64() as f64,
         durable_within: measured.and_then(|measured| measured.durable_within).unwrap_or(deliver.durable_within),
         flush_after: measured.and_then(|measured| measured.flush_after).unwrap_or(deliver.flush_after),
@@ -183,13 +182,7 @@ fn table(question: &Question, plan: &Plan) -> Vec<String> {
                 plan.commits_per_s
             ),
         ),
-        row("bridged", span(plan.bridged_s), {
-            let records_per_s = given.cost.devices / given.flush_after.as_secs_f64();
-            match plan.records_end_it {
-                true => format!("{} records (spill.records_max) ÷ {records_per_s:.0}/s", count(given.records_max)),
-                false => format!("{} ÷ {}/s", bytes(given.disk_max_bytes), bytes(plan.disk_per_s)),
-            }
-        }),
+        row("bridged", span(plan.bridged_s), format!("{} ÷ {}/s", bytes(given.disk_max_bytes), bytes(plan.disk_per_s))),
         row(
             "flash an hour",
             bytes(plan.flash_per_s * 3_600.0),

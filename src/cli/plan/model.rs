@@ -37,7 +37,6 @@ pub(super) struct Given {
     pub(super) rate_per_s: f64,
     pub(super) cost: Cost,
     pub(super) disk_max_bytes: f64,
-    pub(super) records_max: f64,
     pub(super) segment_bytes: f64,
     pub(super) durable_within: Duration,
     pub(super) flush_after: Duration,
@@ -60,8 +59,6 @@ pub(super) struct Plan {
     pub(super) flash_per_s: f64,
     /// How long an outage the disk bridges, s.
     pub(super) bridged_s: f64,
-    /// Whether the number of records ends it, not the disk.
-    pub(super) records_end_it: bool,
     /// Live data on the uplink, bit/s.
     pub(super) live_bit_per_s: f64,
     pub(super) outage: Option<Outage>,
@@ -88,8 +85,6 @@ impl Given {
         let padding_per_s = commits_per_s * block / 2.0;
         let disk_per_s = payload_per_s + padding_per_s;
         let journal_per_s = (commits_per_s + disk_per_s / self.segment_bytes) * JOURNAL_BYTES;
-        let records_per_s = self.cost.devices / self.flush_after.as_secs_f64();
-        let (by_disk, by_records) = (self.disk_max_bytes / disk_per_s, self.records_max / records_per_s);
         let plan = Plan {
             payload_per_s,
             commits_per_s,
@@ -97,8 +92,7 @@ impl Given {
             disk_per_s,
             journal_per_s,
             flash_per_s: disk_per_s + journal_per_s,
-            bridged_s: by_disk.min(by_records),
-            records_end_it: by_records < by_disk,
+            bridged_s: self.disk_max_bytes / disk_per_s,
             live_bit_per_s: self.rate_per_s * self.cost.uplink_bytes_per_sample * 8.0,
             outage: None,
         };
@@ -131,7 +125,6 @@ mod tests {
             rate_per_s: 100_000.0,
             cost: Cost { spill_bytes_per_sample: 5.0, uplink_bytes_per_sample: 10.0, devices: 4.0 },
             disk_max_bytes: 2_147_483_648.0,
-            records_max: 2_097_152.0,
             segment_bytes: 8_388_608.0,
             durable_within: Duration::from_secs(1),
             flush_after: Duration::from_millis(200),
@@ -159,7 +152,7 @@ mod tests {
         near(outage.disk_bytes, 503_413.3 * 3_600.0);
         // 3,600 s of 8 Mbit/s through the 12 that live data leaves.
         near(outage.drain_s.unwrap(), 2_400.0);
-        assert_eq!((outage.samples, outage.samples_beyond, plan.records_end_it), (360e6, 0.0, false));
+        assert_eq!((outage.samples, outage.samples_beyond), (360e6, 0.0));
     }
 
     #[test]
@@ -177,12 +170,5 @@ mod tests {
         near(outage.disk_bytes, 2_147_483_648.0);
         near(outage.samples + outage.samples_beyond, 3.6e9);
         assert!(outage.samples_beyond > 0.0);
-    }
-
-    #[test]
-    fn many_small_records_end_it_before_the_disk_does() {
-        let plan = Given { rate_per_s: 400.0, ..given() }.plan();
-        near(plan.bridged_s, 2_097_152.0 / 20.0);
-        assert!(plan.records_end_it);
     }
 }

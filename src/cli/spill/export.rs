@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Target, each, things, time};
+use super::{Place, Target, each, things, time};
 use crate::cli::{Failure, Outcome, say, store_config, told_to_stop};
 use crate::deliver::record::{Content, Meta};
 use crate::export::{ExportOptions, Format, export};
@@ -62,6 +62,8 @@ struct Met {
     raw: u64,
     /// Places that are damaged.
     gaps: u64,
+    /// Segments sealed under another key.
+    locked: u64,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Outcome {
@@ -101,7 +103,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         }
     });
     let wanted = format.is_some() || to.is_some();
-    let filled = fill(place.dir.clone(), raw.clone(), wanted, &store);
+    let filled = fill(place, raw.clone(), wanted, &store);
     let met = tokio::select! {
         met = filled => met?,
         () = stop.cancelled() => return Err(Failure::failed("interrupted; nothing was taken out of the spill")),
@@ -122,6 +124,10 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
 }
 
 fn damage(met: &Met) -> Outcome {
+    if met.locked > 0 {
+        let locked = things(met.locked, "segment");
+        return Err(Failure::failed(format!("{locked} left out, sealed under another key: name it with --key-file")));
+    }
     match met.gaps {
         0 => Ok(()),
         gaps => Err(Failure::failed(format!(
@@ -159,13 +165,17 @@ fn tell(met: &Met, raw: Option<&Path>, to: Option<&str>) {
 }
 
 /// Reads the directory and writes what it holds to `store`, and to `raw` what is no rows.
-async fn fill(dir: PathBuf, raw: Option<PathBuf>, rows: bool, store: &Arc<dyn Store>) -> Result<Met, Failure> {
+async fn fill(place: Place, raw: Option<PathBuf>, rows: bool, store: &Arc<dyn Store>) -> Result<Met, Failure> {
     let (sender, mut waiting) = mpsc::channel(WAITING_MAX);
     let join = store.kind() == "sqlite";
     let reading = tokio::task::spawn_blocking(move || {
         let mut met = Met::default();
         let mut joined = Joined { rows: Rows::default(), bytes: 0, join, sender };
-        each(&dir, "read", |segment| {
+        each(&place.dir, place.key.clone(), "read", |segment| {
+            if segment.is_locked() {
+                met.locked += 1;
+                return Ok(());
+            }
             met.gaps += u64::from(segment.is_damaged()) * segment.gaps.len() as u64;
             for record in &segment.records {
                 take(&segment, record, raw.as_deref(), rows.then_some(&mut joined), &mut met)?;

@@ -27,6 +27,7 @@ enum State {
     Open,
     Sealed,
     Damaged,
+    Missing,
     Locked,
     Aside,
     Free,
@@ -38,6 +39,7 @@ impl State {
             Self::Open => "open",
             Self::Sealed => "sealed",
             Self::Damaged => "damaged",
+            Self::Missing => "missing",
             Self::Locked => "locked",
             Self::Aside => "aside",
             Self::Free => "free",
@@ -79,7 +81,7 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
     let place = arguments.target.place()?;
     let in_use = spill::in_use(&place.dir);
     let (mut segments, mut reasons) = (Vec::new(), BTreeMap::new());
-    each(&place.dir, "read", |segment| {
+    each(&place.dir, place.key.clone(), "read", |segment| {
         if place.quarantine {
             let reason = |record: &RecordInfo| Meta::decode(&record.meta).map(|meta| meta.reason);
             for reason in segment.records.iter().map(reason) {
@@ -120,7 +122,8 @@ fn line(segment: &ScannedSegment) -> Line {
     let oldest = records.first().and_then(|record| times(segment, record));
     let newest = records.last().and_then(|record| times(segment, record));
     let state = match () {
-        () if segment.is_unusable() => State::Locked,
+        () if segment.is_missing() => State::Missing,
+        () if segment.is_unusable() || segment.is_locked() => State::Locked,
         () if segment.is_damaged() => State::Damaged,
         () => State::Sealed,
     };

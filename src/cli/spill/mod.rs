@@ -9,15 +9,16 @@ mod repair;
 mod verify;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 
 use super::progress::Shown;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, say};
 use crate::config::{Config, DEFAULT_PATH};
-use crate::spill::{self, GapReason, ScannedSegment};
+use crate::spill::{self, GapReason, ScannedSegment, SpillKey};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -82,6 +83,9 @@ struct Target {
     /// The quarantine instead of the spill; with --dir: that directory is a quarantine's.
     #[arg(long)]
     quarantine: bool,
+    /// The key under which it is sealed; the configuration's if absent.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
 }
 
 /// The directory, and what is known of it.
@@ -92,15 +96,18 @@ struct Place {
     /// Its budget, if that is known.
     disk_max: Option<ByteSize>,
     quarantine: bool,
+    /// What opens what is sealed, if it could be read.
+    key: Option<Arc<SpillKey>>,
 }
 
 impl Target {
     fn place(self) -> Result<Place, Failure> {
-        let Self { config, dir, quarantine } = self;
-        let place = match dir {
+        let Self { config, dir, quarantine, key_file } = self;
+        let (named, key) = (key_file.is_some(), None);
+        let mut place = match dir {
             Some(dir) => {
-                let config = spill::Config { dir: dir.clone(), ..spill::Config::default() };
-                Place { dir, config, disk_max: None, quarantine }
+                let config = spill::Config { dir: dir.clone(), key_file, ..spill::Config::default() };
+                Place { dir, config, disk_max: None, quarantine, key }
             }
             None => {
                 let path = config.unwrap_or_else(|| DEFAULT_PATH.into());
@@ -110,10 +117,17 @@ impl Target {
                     true => (config.quarantine_dir(), config.quarantine.disk_max),
                     false => (config.spill.dir.clone(), config.spill.disk_max),
                 };
-                let config = spill::Config { dir: dir.clone(), disk_max, ..config.spill };
-                Place { dir, config, disk_max: Some(disk_max), quarantine }
+                let key_file = key_file.or(config.spill.key_file.clone());
+                let config = spill::Config { dir: dir.clone(), disk_max, key_file, ..config.spill };
+                Place { dir, config, disk_max: Some(disk_max), quarantine, key }
             }
         };
+        match place.config.key() {
+            Ok(key) => place.key = key.map(Arc::new),
+            Err(error) if named => return Err(Failure::usage(format!("--key-file: {}", error.expected))),
+            // Much can be said without it, and a credential is the service's alone.
+            Err(error) => say(&format!("pitwire: without the key ({}); name it with --key-file", error.expected)),
+        }
         if place.dir.is_dir() {
             return Ok(place);
         }
@@ -134,15 +148,20 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
 }
 
 /// Gives each segment that is still there to `take`, and shows how far it is.
-fn each(dir: &Path, what: &'static str, mut take: impl FnMut(ScannedSegment) -> Outcome) -> Outcome {
+fn each(
+    dir: &Path,
+    key: Option<Arc<SpillKey>>,
+    what: &'static str,
+    mut take: impl FnMut(ScannedSegment) -> Outcome,
+) -> Outcome {
     let unreadable = |error| Failure::failed(format!("list {}: {error}", dir.display()));
-    let mut scan = spill::scan(dir).map_err(unreadable)?;
+    let mut scan = spill::scan(dir).map_err(unreadable)?.with_key(key);
     let total = scan.remaining().1;
     let mut shown = Shown::new(what, total);
     while let Some(segment) = scan.next() {
         shown.at(total - scan.remaining().1);
         // Its agent was faster: what the file held is stored, and it may be written anew under another name.
-        if !segment.gaps.is_empty() && !segment.path.exists() {
+        if !segment.gaps.is_empty() && !segment.is_missing() && !segment.path.exists() {
             continue;
         }
         take(segment)?;
@@ -161,9 +180,13 @@ fn in_words(reason: GapReason, in_use: Option<bool>) -> String {
         GapReason::Foreign => "bytes of another segment: files were copied or swapped".into(),
         GapReason::Version(version) => format!("version {version}, which this program does not know: use a newer one"),
         GapReason::Missing => {
-            "records are missing before the next segment: it was cut off, or an older copy put back".into()
+            "records are missing: the segment is gone or was cut off, or an older copy was put back".into()
+        }
+        GapReason::Checkpoint => {
+            "the checkpoint holds nothing sound: whether a whole segment is missing is not known".into()
         }
         GapReason::Unreadable => "the disk refuses to read it: look at the disk (dmesg)".into(),
+        GapReason::Locked => "sealed under another key; nothing is lost: name the right spill.key_file".into(),
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     let unreadable = |error| Failure::failed(format!("list {dir}: {error}"));
     let total = spill::scan(&place.dir).map_err(unreadable)?.remaining().1;
     let (mut shown, mut done) = (Shown::new("checked", total), 0);
-    let damage = Damage::find(&place.dir, |bytes| {
+    let damage = Damage::find(&place.dir, place.key.clone(), |bytes| {
         done += bytes;
         shown.at(done);
     });
@@ -74,7 +74,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     match damage.left_alone.len() as u64 {
         0 => Ok(()),
         left => Err(Failure::failed(format!(
-            "{dir}: {} left as it is: of another version, or refused by the disk; `pitwire spill verify` says which",
+            "{dir}: {} left as it is: of another version, under another key, or refused by the disk; `pitwire spill verify` says which",
             things(left, "segment")
         ))),
     }

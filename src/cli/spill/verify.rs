@@ -44,13 +44,13 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
     let dir = place.dir.display().to_string();
     let mut report =
         Report { dir, in_use, segments: 0, bytes: 0, records: 0, samples: 0, gaps: Vec::new(), sound: true };
-    each(&place.dir, "checked", |segment| {
+    each(&place.dir, place.key.clone(), "checked", |segment| {
         report.segments += 1;
         report.bytes += segment.bytes;
         report.records += segment.records.len() as u64;
         report.samples += segment.records.iter().map(|record| record.weight).sum::<u64>();
         for gap in segment.gaps {
-            let damage = gap.reason != GapReason::Torn;
+            let damage = !matches!(gap.reason, GapReason::Torn | GapReason::Locked);
             report.sound &= !damage;
             report.gaps.push(Found { why: in_words(gap.reason, in_use), damage, gap });
         }
@@ -73,7 +73,11 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
 
 fn words(report: &Report) -> Outcome {
     for Found { gap, why, damage } in &report.gaps {
-        let what = if *damage { "damaged" } else { "unfinished" };
+        let what = match gap.reason {
+            GapReason::Locked => "locked",
+            _ if *damage => "damaged",
+            _ => "unfinished",
+        };
         let lost = [gap.records.map(|records| things(records, "record")), gap.weight.map(|w| things(w, "sample"))];
         let lost: Vec<String> = lost.into_iter().flatten().collect();
         let lost = if lost.is_empty() { "how much was in it is not known".into() } else { lost.join(", ") };

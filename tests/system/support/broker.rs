@@ -151,10 +151,3 @@ impl Drop for Broker {
         let _ = self.child.wait();
     }
 }
-
-fn spawn(config: &Path) -> std::io::Result<Child> {
-    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
-    let mut command = Command::new("mosquitto");
-    command.env("PATH", path).arg("-c").arg(config);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
-}
