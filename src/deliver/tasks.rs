@@ -97,7 +97,12 @@ impl Within {
         };
         match before(at, "write", store.write(rows)).await {
             Err(_) if answered && Instant::now() >= at => Err(Miss::Late),
-            Err(error) if matches!(self, Self::Until { .. }) && Instant::now() >= at => Err(Miss::Unanswered(error)),
+            // A refusal is an answer, however late.
+            Err(error @ StoreError::Unavailable { .. })
+                if matches!(self, Self::Until { .. }) && Instant::now() >= at =>
+            {
+                Err(Miss::Unanswered(error))
+            }
             outcome => outcome.map_err(Miss::Store),
         }
     }
