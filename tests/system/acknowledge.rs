@@ -60,6 +60,15 @@ fn in_spill(bench: &Bench) -> BTreeSet<u64> {
     found
 }
 
+/// Ends the publisher also when the scenario fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 fn until_subscribed(agent: &Agent) {
     agent.until("subscribed", |status| status["sources"][0]["state"] == "connected");
 }
@@ -85,6 +94,7 @@ fn no_acknowledgement_leaves_before_its_samples_are_in_the_store_or_the_spill() 
                     std::thread::sleep(Duration::from_millis(40));
                 }
             });
+            let _stop = Stop(&stop);
             for (round, locks) in [false, true, false, true, true, false].into_iter().enumerate() {
                 let lock = locks.then(|| Locked::new(&bench));
                 // At different places of a flush.
@@ -110,7 +120,6 @@ fn no_acknowledgement_leaves_before_its_samples_are_in_the_store_or_the_spill() 
                 agent.start_again();
                 until_subscribed(&agent);
             }
-            stop.store(true, Ordering::SeqCst);
         });
         let sent = sent.load(Ordering::SeqCst);
         agent.until("all there", |_| in_store(&bench).len() as u64 == sent);
