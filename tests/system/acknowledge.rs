@@ -60,6 +60,15 @@ fn in_spill(bench: &Bench) -> BTreeSet<u64> {
     found
 }
 
+/// Ends the publisher also when the scenario fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 fn until_subscribed(agent: &Agent) {
     agent.until("subscribed", |status| status["sources"][0]["state"] == "connected");
 }
@@ -85,6 +94,7 @@ fn no_acknowledgement_leaves_before_its_samples_are_in_the_store_or_the_spill() 
                     std::thread::sleep(Duration::from_millis(40));
                 }
             });
+            let _stop = Stop(&stop);
             for (round, locks) in [false, true, false, true, true, false].into_iter().enumerate() {
                 let lock = locks.then(|| Locked::new(&bench));
                 // At different places of a flush.
@@ -110,7 +120,6 @@ fn no_acknowledgement_leaves_before_its_samples_are_in_the_store_or_the_spill() 
                 agent.start_again();
                 until_subscribed(&agent);
             }
-            stop.store(true, Ordering::SeqCst);
         });
         let sent = sent.load(Ordering::SeqCst);
         agent.until("all there", |_| in_store(&bench).len() as u64 == sent);
@@ -123,10 +132,10 @@ fn no_acknowledgement_leaves_before_its_samples_are_in_the_store_or_the_spill() 
              durable ({by_spill} in the spill only); {} sent to the agent, {} acknowledged, {} stale, {} out of order",
             judged.messages,
             judged.acknowledged.len(),
-            judged.stale,
+            judged.stale.len(),
             judged.out_of_order
         ));
-        assert_eq!((judged.stale, judged.out_of_order), (0, 0));
+        assert!(judged.stale.is_empty() && judged.out_of_order == 0, "stale: {:?}", judged.stale);
     }
 }
 
@@ -167,12 +176,12 @@ fn reconnect_storms_and_a_second_client_of_the_same_id_lose_nothing() {
              acknowledged, {} stale, {} out of order; {} samples came twice",
             judged.messages,
             judged.acknowledged.len(),
-            judged.stale,
+            judged.stale.len(),
             judged.out_of_order,
             number(&last, "/ledger/duplicate")
         ));
         found.assert_exact();
-        assert_eq!((judged.stale, judged.out_of_order), (0, 0));
+        assert!(judged.stale.is_empty() && judged.out_of_order == 0, "stale: {:?}", judged.stale);
         assert!(cuts >= 4 && takeovers >= 1 && judged.messages > judged.acknowledged.len(), "{cuts} {takeovers}");
     }
 }
@@ -184,20 +193,24 @@ fn a_broker_that_is_killed_again_and_again_loses_nothing_through_the_agent() {
         let bench = Bench::new();
         let Some(mut broker) = Broker::start_with_a_disk(&bench) else { return };
         let tap = Tap::to(broker.port());
-        // A mosquitto of 2.0 forgets sessions with an end when it is killed.
-        let more = source(&tap.url(), protocol, "json").trim_end().to_owned() + "\nsession_expiry = \"140years\"\n\n";
+        // Nothing is durable before the kill, so that nothing is acknowledged. A mosquitto 2.0.11 brings it again with
+        // 3.1.1; with 5 the session begins anew, and its packet ids with it: the worst case for a stale one.
+        let more =
+            source(&tap.url(), protocol, "json") + "[deliver]\ndurable_within = \"20s\"\ndrain_within = \"20s\"\n";
         let mut agent = Agent::start(&bench, &Setup { store: bench.sqlite(), more, ..Setup::default() });
         until_subscribed(&agent);
         let (rounds, each) = (5, 300);
         for round in 0..rounds {
+            let lock = Locked::new(&bench);
             broker.publish("numbers", &messages(round * each..(round + 1) * each));
-            // The broker has written them down by then, and they wait for their chunk in the agent.
-            std::thread::sleep(Duration::from_millis(100));
+            // The broker has written them down by then.
+            std::thread::sleep(Duration::from_millis(1_500));
             let before = agent.status()["sources"][0]["connects"].as_u64();
             broker.kill_and_restart();
             agent.until("subscribed again", |status| {
                 status["sources"][0]["state"] == "connected" && status["sources"][0]["connects"].as_u64() > before
             });
+            lock.unlock();
         }
         agent.until("all there", |_| in_store(&bench).len() as u64 == rounds * each);
         agent.until_drained();
@@ -211,10 +224,10 @@ fn a_broker_that_is_killed_again_and_again_loses_nothing_through_the_agent() {
             rounds * each,
             judged.messages,
             judged.acknowledged.len(),
-            judged.stale,
+            judged.stale.len(),
             judged.out_of_order
         ));
-        assert_eq!((judged.stale, judged.out_of_order), (0, 0));
+        assert!(judged.stale.is_empty() && judged.out_of_order == 0, "stale: {:?}", judged.stale);
     }
 }
 

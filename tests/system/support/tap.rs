@@ -28,8 +28,8 @@ pub(crate) struct Judged {
     pub(crate) messages: usize,
     /// What the acknowledged ones held.
     pub(crate) acknowledged: Vec<Vec<u8>>,
-    /// Acknowledgements of nothing that the same connection brought.
-    pub(crate) stale: usize,
+    /// Acknowledgements of nothing that the same connection brought: which, and what it had brought.
+    pub(crate) stale: Vec<String>,
     /// Acknowledgements before that of an earlier message.
     pub(crate) out_of_order: usize,
 }
@@ -127,7 +127,7 @@ impl Tap {
                 Seen::Puback { connection, id } => {
                     let waiting = outstanding.entry(connection).or_default();
                     match waiting.iter().position(|(waits, _)| *waits == id) {
-                        None => judged.stale += 1,
+                        None => judged.stale.push(format!("{id} on {connection}, waiting there: {waiting:?}")),
                         Some(place) => {
                             judged.out_of_order += usize::from(place > 0);
                             judged.acknowledged.extend(waiting.remove(place).map(|(_, payload)| payload));
