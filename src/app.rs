@@ -103,7 +103,13 @@ impl App {
         let agent = config.agent.clone().unwrap_or_else(|| state.agent());
         let runtime = Arc::new(Runtime::open(&config.runtime_dir, &agent));
         let gaps = Gaps { book: runtime.book.clone(), ..Gaps::default() };
-        let (spill, quarantine) = open_spills(&config, &ledger).await?;
+        let books = SpillLedger {
+            ledger: ledger.clone(),
+            car: config.car.clone(),
+            clock: clock.clone(),
+            gaps: gaps.counts.clone(),
+        };
+        let (spill, quarantine) = open_spills(&config, books).await?;
 
         let live = LiveBoard::new();
         let gauges = source_gauges(&config, clock.now());
@@ -153,7 +159,7 @@ impl App {
             live: live.clone(),
             watch: Mutex::new((Watchdog::new(described.plan.observer(), STUCK_AFTER), None)),
             counts,
-            gaps: gaps.counts,
+            gaps: gaps.counts.clone(),
             reload: Reload::new(config.clone(), swap, clock.now_utc()),
         });
         let deliver = Deliver::new(Parts {
@@ -170,6 +176,7 @@ impl App {
                 Arc::new(move || looker.heartbeat())
             },
             stats: deliver_stats,
+            gaps: gaps.counts,
             stop: stop.clone(),
         });
         let pipeline = described.plan.start();
@@ -267,7 +274,7 @@ fn writer() -> [u8; 16] {
     writer
 }
 
-async fn open_spills(config: &Config, ledger: &Arc<Ledger>) -> Result<(Spill, Spill), SpillError> {
+async fn open_spills(config: &Config, books: SpillLedger) -> Result<(Spill, Spill), SpillError> {
     let quarantine = crate::spill::Config {
         dir: config.quarantine_dir(),
         disk_max: config.quarantine.disk_max,
@@ -275,9 +282,9 @@ async fn open_spills(config: &Config, ledger: &Arc<Ledger>) -> Result<(Spill, Sp
         free_min: config.spill.free_min,
         ..crate::spill::Config::default()
     };
-    let (spill, ledger) = (config.spill.clone(), ledger.clone());
+    let spill = config.spill.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let (spill, found) = Spill::open(spill, Arc::new(RealFs), Arc::new(SpillLedger(ledger)))?;
+        let (spill, found) = Spill::open(spill, Arc::new(RealFs), Arc::new(books))?;
         report("spill", &found);
         let (quarantine, found) = Spill::open(quarantine, Arc::new(RealFs), Arc::new(()))?;
         report("quarantine", &found);

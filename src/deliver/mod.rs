@@ -22,6 +22,7 @@
 
 mod backlog;
 mod decide;
+mod gone;
 mod link;
 mod live;
 mod poison;
