@@ -116,7 +116,13 @@ impl App {
         let agent = config.agent.clone().unwrap_or_else(|| state.agent());
         let runtime = Arc::new(Runtime::open(&config.runtime_dir, &agent));
         let gaps = Gaps { book: runtime.book.clone(), ..Gaps::default() };
-        let (spill, quarantine) = open_spills(&config, &ledger).await?;
+        let books = SpillLedger {
+            ledger: ledger.clone(),
+            car: config.car.clone(),
+            gateway: gateway.clone(),
+            gaps: gaps.counts.clone(),
+        };
+        let (spill, quarantine) = open_spills(&config, books).await?;
 
         let live = LiveBoard::new();
         let gauges = source_gauges(&config, clock.now());
@@ -167,7 +173,7 @@ impl App {
             live: live.clone(),
             watch: Mutex::new((Watchdog::new(described.plan.observer(), STUCK_AFTER), None)),
             counts,
-            gaps: gaps.counts,
+            gaps: gaps.counts.clone(),
             reload: Reload::new(config.clone(), swap, clock.now_utc()),
         });
         let deliver = Deliver::new(Parts {
@@ -184,6 +190,7 @@ impl App {
                 Arc::new(move || looker.heartbeat())
             },
             stats: deliver_stats,
+            gaps: gaps.counts,
             stop: stop.clone(),
         });
         let pipeline = described.plan.start();
@@ -282,7 +289,7 @@ fn writer() -> [u8; 16] {
     writer
 }
 
-async fn open_spills(config: &Config, ledger: &Arc<Ledger>) -> Result<(Spill, Spill), SpillError> {
+async fn open_spills(config: &Config, books: SpillLedger) -> Result<(Spill, Spill), SpillError> {
     let quarantine = crate::spill::Config {
         dir: config.quarantine_dir(),
         disk_max: config.quarantine.disk_max,
@@ -295,9 +302,9 @@ async fn open_spills(config: &Config, ledger: &Arc<Ledger>) -> Result<(Spill, Sp
     if let Some(warning) = config.spill.key_warning() {
         tracing::warn!("spill.key_file: {warning}");
     }
-    let (spill, ledger) = (config.spill.clone(), ledger.clone());
+    let spill = config.spill.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let spill = Spill::open(spill, Arc::new(RealFs), Arc::new(SpillLedger(ledger)))?;
+        let spill = Spill::open(spill, Arc::new(RealFs), Arc::new(books))?;
         let quarantine = Spill::open(quarantine, Arc::new(RealFs), Arc::new(()))?;
         Ok::<_, SpillError>((spill, quarantine))
     });

@@ -84,6 +84,11 @@ impl Receipt {
         Self::open(false, None)
     }
 
+    /// The same, and it says how it ended; see [`Self::with_ending`].
+    pub fn unowed_with_ending(on_end: impl FnOnce(Ending) + Send + 'static) -> Self {
+        Self::open(false, Some(Box::new(on_end)))
+    }
+
     fn open(owed: bool, on_end: Option<OnEnd>) -> Self {
         let inner = Inner {
             owed: AtomicBool::new(owed),

@@ -116,8 +116,8 @@ impl Boot {
         comes_again: bool,
         source: Receipt,
     ) -> Receipt {
-        let boot = self.clone();
-        Receipt::with_ending(move |ending| match ending {
+        let (boot, owed) = (self.clone(), source.is_owed());
+        let on_end = move |ending| match ending {
             Ending::Settled => {
                 ranges.iter().for_each(|&(from, to)| boot.settle(from, to, high_us));
                 source.settle();
@@ -129,7 +129,8 @@ impl Boot {
                     boot.news.failed.store(true, Ordering::Release);
                 }
             }
-        })
+        };
+        if owed { Receipt::with_ending(on_end) } else { Receipt::unowed_with_ending(on_end) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

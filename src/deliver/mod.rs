@@ -44,6 +44,7 @@
 mod backlog;
 mod decide;
 mod eta;
+mod gone;
 mod link;
 mod live;
 mod memory;

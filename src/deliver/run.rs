@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backlog::Backlog;
 use super::eta::Eta;
+use super::gone::Lost;
 use super::link::Link;
 use super::memory::{Memory, is_owed};
 use super::mode::{Mode, mode};
@@ -23,6 +24,7 @@ use super::window::Window;
 use super::{Config, Connect};
 use crate::chunk::{Flush, Outgoing};
 use crate::clock::Gateway;
+use crate::gap::{GapCounts, Reason};
 use crate::ledger::{Fate, Ledger};
 use crate::pipeline::{Progress, Receiver};
 use crate::receipt::Receipt;
@@ -58,6 +60,8 @@ pub struct Parts {
     pub heartbeat: Arc<dyn Fn() -> Vec<AgentRow> + Send + Sync>,
     /// Where it shows itself.
     pub stats: StatsHandle,
+    /// Where gaps are counted.
+    pub gaps: Arc<GapCounts>,
     /// Told when the agent stops: from then on `drain_within` counts.
     pub stop: CancellationToken,
 }
@@ -86,6 +90,10 @@ pub struct Deliver {
     pub(super) spill_retry_at: Option<Instant>,
     /// Flushes that one append to the spill may take: fewer once more did not fit.
     pub(super) spill_flushes_max: usize,
+    /// What was dropped because the spill is full, not yet on its way as rows.
+    pub(super) dropped: Lost,
+    /// Whether the spill took its last append.
+    pub(super) spill_took: bool,
     pub(super) chores: Chores,
     input_open: bool,
     give_up_at: Option<Instant>,
@@ -100,9 +108,12 @@ impl Deliver {
         let now = Instant::now();
         let quarantine = Quarantine::new(parts.quarantine.clone(), parts.ledger.clone());
         let window = Window::of(&parts.config);
+        let dropped = Lost::new(Reason::Overflow, parts.gaps.clone());
         Self {
             link: Link::new(now, window.all),
             window,
+            dropped,
+            spill_took: false,
             quarantine,
             suspicion: Suspicion::default(),
             parts,
@@ -166,7 +177,7 @@ impl Deliver {
         }
     }
 
-    fn accept(&mut self, flush: Flush, now: Instant) {
+    pub(super) fn accept(&mut self, flush: Flush, now: Instant) {
         let within = self.parts.config.durable_within;
         let mut due = flush.accepted_at + within;
         if self.link.up().is_some() {
@@ -211,7 +222,7 @@ impl Deliver {
     }
 
     fn is_idle(&self) -> bool {
-        self.unstored == 0 && self.backlog.writes == 0 && self.quarantine.is_idle()
+        self.unstored == 0 && self.backlog.writes == 0 && self.quarantine.is_idle() && self.dropped.is_empty()
     }
 
     fn wake_at(&self, now: Instant) -> Instant {
@@ -235,6 +246,7 @@ impl Deliver {
     /// Starts everything that can be started now: live data first.
     fn schedule(&mut self, now: Instant) {
         self.connect(now);
+        self.declare_dropped(now);
         self.write_live(now);
         self.spill_late(now);
         self.relieve(now);
@@ -324,6 +336,9 @@ impl Deliver {
         drop(input);
         self.tasks.shutdown().await;
         self.give_back();
+        if !self.dropped.is_empty() {
+            tracing::error!("what the full spill dropped could not be declared as a gap before the stop");
+        }
         let left = self.parts.ledger.snapshot().total.in_flight;
         if left > 0 {
             tracing::error!(

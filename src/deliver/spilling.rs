@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::run::Deliver;
 use super::tasks::{self, Pending, SpillFault};
-use crate::ledger::{Fate, Policy};
+use crate::chunk::Flush;
+use crate::ledger::{Fate, Policy, Tally};
 use crate::limits::LIVE_BYTES_MAX;
 use crate::spill::Overflow;
 
@@ -42,11 +43,24 @@ impl Deliver {
         self.tasks.spawn(tasks::spill(self.parts.spill.clone(), self.parts.ledger.clone(), flushes));
     }
 
+    /// Sends on its way what is to be known of what was dropped, once the store or the spill takes something. Until
+    /// then it stays in memory, joined.
+    pub(super) fn declare_dropped(&mut self, now: Instant) {
+        if self.dropped.is_empty() || self.spilling || !(self.spill_took || self.link.up().is_some()) {
+            return;
+        }
+        self.spill_took = false;
+        if let Some(rows) = self.dropped.take("", self.parts.gateway.now_utc()) {
+            self.accept(Flush { rows, receipts: Vec::new(), tally: Tally::default(), accepted_at: now }, now);
+        }
+    }
+
     pub(super) fn spilled(&mut self, flushes: Vec<Pending>, outcome: Result<(), SpillFault>, now: Instant) {
         self.spilling = false;
         match outcome {
             Ok(()) => {
                 (self.spill_retry_at, self.spill_flushes_max) = (None, usize::MAX);
+                self.spill_took = true;
                 if self.parts.stats.lock().spill_fault.take().is_some() {
                     tracing::info!("the spill takes what the store does not, as it should");
                 }
@@ -61,7 +75,11 @@ impl Deliver {
             }
             Err(SpillFault::Full(reason)) if self.parts.overflow == Overflow::DropNewest => {
                 self.fault(&reason, true, "what does not fit is dropped and counted, as spill.overflow says");
-                flushes.into_iter().for_each(|flush| self.settle(flush, Fate::Dropped(Policy::Overflow)));
+                for flush in flushes {
+                    self.dropped.add_rows(&flush.flush.rows);
+                    self.settle(flush, Fate::Dropped(Policy::Overflow));
+                }
+                self.spill_took = false;
             }
             Err(fault) => {
                 let (full, reason) = match fault {

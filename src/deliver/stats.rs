@@ -5,11 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::gone::Lost;
 use super::link::LinkState;
 use super::mode::Mode;
-use super::record::{Meta, samples_of};
+use super::record::{Meta, rows_record, samples_of};
+use crate::clock::Gateway;
+use crate::gap::{GapCounts, Reason};
 use crate::ledger::{Fate, Ledger, Policy};
-use crate::spill::{Gone, Observer, Record};
+use crate::row::DAY_US;
+use crate::sample::UnixMicros;
+use crate::spill::{self, Gone, Observer, Record};
 
 /// Latencies kept for the quantiles: the last minute at four writes a second.
 const LATENCIES_MAX: usize = 256;
@@ -119,52 +124,92 @@ impl StatsHandle {
     }
 }
 
-/// Keeps the ledger exact about records that come or go without delivery's doing.
-pub struct SpillLedger(pub Arc<Ledger>);
+/// Keeps the ledger exact about records that come or go without delivery's doing, and declares what is gone.
+pub struct SpillLedger {
+    /// Where samples are counted.
+    pub ledger: Arc<Ledger>,
+    /// Whose data is gone where nothing else says so.
+    pub car: String,
+    /// When it is found where nothing else says when it was.
+    pub gateway: Arc<Gateway>,
+    /// Where gaps are counted.
+    pub gaps: Arc<GapCounts>,
+}
 
 impl SpillLedger {
     fn gone(&self, gone: &Gone, policy: Policy) {
         match gone.meta.as_deref().and_then(Meta::decode) {
-            Some(meta) => self.0.settle_backlog(&meta.samples_in(&self.0), Fate::Dropped(policy)),
-            None => self.0.settle_backlog_of_anyone(gone.weight, Fate::Dropped(policy)),
+            Some(meta) => self.ledger.settle_backlog(&meta.samples_in(&self.ledger), Fate::Dropped(policy)),
+            None => self.ledger.settle_backlog_of_anyone(gone.weight, Fate::Dropped(policy)),
         }
+    }
+
+    /// What the store is to know of `lost`.
+    fn declared(&self, mut lost: Lost) -> Vec<Record> {
+        let rows = lost.take(&self.car, self.gateway.now_utc());
+        rows.map(|rows| rows_record(&rows, &[], &self.ledger, "")).into_iter().collect()
     }
 }
 
 impl Observer for SpillLedger {
     fn recovered(&self, _position: crate::spill::Position, meta: &[u8], weight: u64) {
-        for (source, samples) in samples_of(Some(meta), weight, &self.0) {
-            self.0.recover(source, samples);
+        for (source, samples) in samples_of(Some(meta), weight, &self.ledger) {
+            self.ledger.recover(source, samples);
         }
     }
 
     fn dropped(&self, gone: Vec<Gone>) -> Vec<Record> {
-        gone.iter().for_each(|gone| self.gone(gone, Policy::Overflow));
-        Vec::new()
+        let mut lost = Lost::new(Reason::Overflow, self.gaps.clone());
+        for gone in &gone {
+            self.gone(gone, Policy::Overflow);
+            lost.add(gone);
+        }
+        self.declared(lost)
     }
 
     fn lost(&self, gone: Gone) -> Vec<Record> {
         self.gone(&gone, Policy::Damaged);
-        Vec::new()
+        let mut lost = Lost::new(Reason::Damaged, self.gaps.clone());
+        lost.add(&gone);
+        self.declared(lost)
+    }
+
+    fn damaged(&self, gap: &spill::Gap) -> Vec<Record> {
+        if matches!(gap.reason, spill::GapReason::Version(_)) {
+            // It is there, for the version that wrote it.
+            return Vec::new();
+        }
+        let mut lost = Lost::new(Reason::Damaged, self.gaps.clone());
+        lost.add_unknown(gap.records.unwrap_or(1), gap.weight.unwrap_or(0));
+        // Found again at each start: the same row for a day.
+        let day_us = self.gateway.now_utc().0.div_euclid(DAY_US) * DAY_US;
+        let rows = lost.take(&self.car, UnixMicros(day_us));
+        rows.map(|rows| rows_record(&rows, &[], &self.ledger, "")).into_iter().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deliver::record::rows_record;
+    use crate::clock::{SystemClock, Trust};
     use crate::row::Rows;
     use crate::spill::Position;
 
     #[test]
     fn a_record_whose_meta_is_gone_with_it_leaves_the_ledger_balanced() {
         let ledger = Ledger::new();
-        let books = SpillLedger(ledger.clone());
+        let books = SpillLedger {
+            ledger: ledger.clone(),
+            car: "44".into(),
+            gateway: Gateway::new(SystemClock::shared(), Trust::System),
+            gaps: Arc::default(),
+        };
         let position = Position { segment: 1, record: 0 };
         let record = rows_record(&Rows::default(), &[(ledger.source("ecu"), 5)], &ledger, "");
         books.recovered(position, &record.meta, 5);
         books.recovered(position, &record.meta, 5);
-        books.lost(Gone { position, meta: None, payload: None, weight: 5 });
+        let declared = books.lost(Gone { position, meta: None, payload: None, weight: 5 });
+        assert_eq!((declared.len(), declared[0].weight), (1, 0), "a gap is no sample");
         books.dropped(vec![Gone { position, meta: Some(record.meta), payload: None, weight: 5 }]);
         let now = ledger.snapshot();
         assert!(now.balanced, "{now:?}");

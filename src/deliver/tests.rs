@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::chunk::{Flush, Outgoing};
 use crate::clock::{Gateway, SystemClock, Trust};
+use crate::gap::GapCounts;
 use crate::item::Malformed;
 use crate::ledger::{Counts, Ledger, Policy};
 use crate::pipeline::{Bounds, Sender, queue};
@@ -113,7 +114,11 @@ impl Bench {
             overflow,
             ..spill::Config::default()
         };
-        let books = Arc::new(SpillLedger(ledger.clone()));
+        let gaps: Arc<GapCounts> = Arc::default();
+        let gateway = Gateway::new(SystemClock::shared(), Trust::System);
+        let books =
+            SpillLedger { ledger: ledger.clone(), car: "44".into(), gateway: gateway.clone(), gaps: gaps.clone() };
+        let books = Arc::new(books);
         let (spill, _) = Spill::open(config("spill", setup.overflow), Arc::new(disk.clone()), books).unwrap();
         let quarantine = config("quarantine", Overflow::DropOldest);
         let (quarantine, _) = Spill::open(quarantine, Arc::new(quarantine_disk.clone()), Arc::new(())).unwrap();
@@ -137,7 +142,7 @@ impl Bench {
         };
         let deliver = Deliver::new(Parts {
             config: setup.config,
-            gateway: Gateway::new(SystemClock::shared(), Trust::System),
+            gateway,
             ledger: ledger.clone(),
             spill: spill.clone(),
             spill_bytes_max: setup.disk_max.as_u64(),
@@ -146,6 +151,7 @@ impl Bench {
             connect,
             heartbeat: Arc::new(move || vec![agent.clone()]),
             stats: stats.clone(),
+            gaps,
             stop: stop.clone(),
         });
         let task = tokio::spawn(deliver.run(input));
@@ -188,7 +194,11 @@ impl Bench {
         let sender = self.sender.as_ref().expect("the bench still runs");
         let Ok(room) = tokio::time::timeout(ms(1_000), sender.room(bytes)).await else { return false };
         let mut flush = self.flush(&[("a", 10)]);
-        flush.rows.chunks[0].data = vec![7; bytes];
+        let chunk = &mut flush.rows.chunks[0];
+        chunk.data = vec![7; bytes];
+        // One after the other, as a device sends.
+        let later_us = chunk.seq * 200_000;
+        (chunk.d0, chunk.t0, chunk.t1) = (chunk.d0 + later_us, chunk.t0 + later_us, chunk.t1 + later_us);
         room.expect("delivery has ended").put(Outgoing::Flush(flush));
         true
     }

@@ -119,7 +119,7 @@ impl BadSlot {
     fn is_declared_by(&self, declared: &DeclaredGap) -> bool {
         let DeclaredGap { device, boot, gap, .. } = declared;
         let first_us = self.slot.saturating_mul(SLOT_US);
-        (device.is_empty() || (*device == self.device && *boot == self.boot))
+        (*device == self.device && *boot == self.boot)
             && gap.covers_channel(&self.channel)
             && gap.covers_time(first_us, first_us.saturating_add(SLOT_US - 1))
     }
@@ -151,13 +151,16 @@ async fn audit_car(car: &str, sent: SentCar, store: &dyn Store, report: &mut Aud
     let room = READ_FAULTS_LISTED_MAX.saturating_sub(report.damages.len());
     report.damages.extend(counts.faults.iter().take(room).cloned());
     let days = compare.days();
-    let first_bad = report.bad_slots.len();
+    let (first_bad, missing_before) = (report.bad_slots.len(), report.missing);
     compare.judge(report);
     if report.bad_slots.len() > first_bad {
         let gaps = gaps::read(store, car, days).await?;
         let missing = report.bad_slots[first_bad..].iter().filter(|bad| bad.fault == Fault::Missing);
         let declared = missing.filter(|bad| gaps.iter().any(|gap| bad.is_declared_by(gap)));
-        report.declared += declared.map(|bad| bad.sent - bad.found).sum::<u64>();
+        let declared = declared.map(|bad| bad.sent - bad.found).sum::<u64>();
+        // Where nobody knows whose they were, a gap still says how many.
+        let of_anyone: u64 = gaps.iter().filter(|gap| gap.device.is_empty()).filter_map(|gap| gap.gap.samples).sum();
+        report.declared += declared + of_anyone.min(report.missing - missing_before - declared);
     }
     Ok(())
 }

@@ -119,7 +119,8 @@ async fn what_is_missing_where_a_gap_event_speaks_of_it_is_declared() {
     for (device, boot, gap, declared) in [
         ("ecu", 1, gap(150, 999_999, &["rpm"]), 1),
         ("ecu", 1, gap(150, 1_000_000, &[]), 3),
-        ("", 0, gap(0, 2_000_000, &[]), 3),
+        ("", 0, Gap { samples: Some(2), ..Gap::new(Reason::Damaged) }, 2),
+        ("", 0, Gap { samples: Some(9), ..Gap::new(Reason::Damaged) }, 3),
         ("ecu", 1, gap(150, 999_999, &["speed"]), 0),
         ("ecu", 2, gap(150, 999_999, &[]), 0),
         ("imu", 1, gap(150, 999_999, &[]), 0),

@@ -1,12 +1,33 @@
 //! The spill is full, or its disk fails.
 
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::gap::{Gap, Reason};
 
 /// Ten chunks of 400 KiB fill four MiB.
 const LARGE: usize = 400 << 10;
 
 fn small(overflow: Overflow) -> Setup {
     Setup { overflow, disk_max: ByteSize::mib(4), ..Setup::default() }
+}
+
+/// The samples that the stored gaps speak of, each gap once.
+fn declared(bench: &Bench) -> u64 {
+    let written = bench.store.written.lock().unwrap();
+    let events = written.iter().flat_map(|rows| &rows.events);
+    let gaps: BTreeMap<i64, u64> = events
+        .map(|event| {
+            let gap = Gap::parse(&event.text).unwrap();
+            assert_eq!(
+                (gap.reason, &gap.channels[..], event.device.as_str()),
+                (Reason::Overflow, &["a".to_owned()][..], "ecu")
+            );
+            assert_eq!(Some(event.number as u64), gap.samples);
+            (event.sequence, event.number as u64)
+        })
+        .collect();
+    gaps.values().sum()
 }
 
 /// Sends large flushes until the bench takes no more or `max` is reached; answers how many it took.
@@ -35,6 +56,8 @@ async fn a_full_spill_drops_its_oldest_and_counts_them_exactly() {
     bench.store.now(Script::Works);
     bench.until("drained", |b| b.counts().backlog == 0).await;
     assert_eq!(bench.counts().stored, counts.backlog, "the newest are stored");
+    bench.until("declared", |b| declared(b) >= dropped).await;
+    assert_eq!(declared(&bench), dropped, "exactly what was dropped");
 }
 
 #[tokio::test]
@@ -50,8 +73,12 @@ async fn a_full_spill_told_to_drop_the_newest_keeps_what_it_has_and_counts_the_r
     assert!(stats.spill_full && stats.spill_fault.is_some_and(|fault| fault.contains("bytes are used")));
     bench.store.now(Script::Works);
     bench.until("drained", |b| b.counts().backlog == 0).await;
-    let first_is_there = bench.store.written.lock().unwrap().iter().any(|rows| rows.chunks[0].seq == 0);
+    let first_is_there =
+        bench.store.written.lock().unwrap().iter().any(|rows| rows.chunks.first().is_some_and(|chunk| chunk.seq == 0));
     assert!(first_is_there && bench.counts().stored == counts.backlog);
+    let dropped = counts.dropped[&Policy::Overflow];
+    bench.until("declared", |b| declared(b) >= dropped).await;
+    assert_eq!(declared(&bench), dropped, "exactly what was dropped");
 }
 
 #[tokio::test]
