@@ -19,6 +19,8 @@ const CUT_POWER: &str = r#"open(my $dir, "<", $ARGV[0]) or die "open: $!";
 my $flag = pack("L", 2); ioctl($dir, 0x8004587d, $flag) or die "ioctl: $!";"#;
 /// How long somebody may keep the file system busy who has just been killed.
 const BUSY_MAX: Duration = Duration::from_secs(10);
+/// Looks at what is free, until nothing is.
+const FILL_ATTEMPTS_MAX: usize = 8;
 /// The unit of the kernel's counters, bytes, whatever the device's own is.
 const SECTOR_BYTES: u64 = 512;
 
@@ -60,15 +62,22 @@ impl Disk {
         &self.mounted_at
     }
 
-    /// Takes everything but `room` bytes.
+    /// Takes everything but `room` bytes, while others may take some too.
     pub(crate) fn fill(&self, room: u64) {
-        let free = rustix::fs::statvfs(&self.mounted_at).unwrap();
-        let bytes = (free.f_bavail * free.f_frsize).saturating_sub(room);
         let ballast = OpenOptions::new().create(true).truncate(true).write(true).open(self.ballast()).unwrap();
-        if bytes == 0 {
-            return;
+        for _ in 0..FILL_ATTEMPTS_MAX {
+            let free = rustix::fs::statvfs(&self.mounted_at).unwrap();
+            let bytes = (free.f_bavail * free.f_frsize).saturating_sub(room);
+            if bytes == 0 {
+                return;
+            }
+            let end = ballast.metadata().unwrap().len();
+            match rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), end, bytes) {
+                // Somebody was quicker: less is free than was seen.
+                Err(rustix::io::Errno::NOSPC) => {}
+                done => done.unwrap(),
+            }
         }
-        rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, bytes).unwrap();
     }
 
     /// Gives back what [`Self::fill`] took.

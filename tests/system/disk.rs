@@ -45,7 +45,7 @@ fn full(bench: &Bench, disk: &Disk, broker: &Broker, overflow: &str) -> Seen {
     });
     assert!(text(&held, "/store/detail").contains("make the directory"), "{held:#}");
     disk.fill(ROOM_BYTES);
-    let sim = Sim::start(bench, "sent", &["--tier", "wide", "--for", "16s", "--mqtt", &broker.url()]);
+    let sim = Sim::start(bench, "sent", &["--tier", "wide", "--for", "13s", "--mqtt", &broker.url()]);
     let at_full = agent.until("the disk is full", |status| {
         status["spill"]["state"] == "full" || number(status, "/ledger/dropped/overflow") > 0
     });

@@ -25,7 +25,7 @@ struct Plan {
 
 fn plan() -> Plan {
     let seconds = Duration::from_secs;
-    let short = Plan { length: "14s", kills: 4, frozen_from: seconds(4), frozen_for: seconds(4) };
+    let short = Plan { length: "11s", kills: 3, frozen_from: seconds(4), frozen_for: seconds(4) };
     form(short, Plan { length: "124s", kills: 40, frozen_from: seconds(50), frozen_for: seconds(20) })
 }
 

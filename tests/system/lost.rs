@@ -9,7 +9,7 @@ use crate::support::{
 
 #[test]
 fn a_store_that_is_killed_and_started_again_has_every_row() {
-    let (length, away_for) = form(("14s", 2), ("90s", 30));
+    let (length, away_for) = form(("11s", 2), ("90s", 30));
     let _turn = turn(true);
     let bench = Bench::new();
     let Some(broker) = Broker::start(&bench) else { return };
@@ -59,7 +59,7 @@ fn a_store_that_is_killed_and_started_again_has_every_row() {
 
 #[test]
 fn answers_of_the_store_that_are_lost_make_no_row_missing_or_double() {
-    let (length, lost_for) = form(("12s", 4), ("60s", 30));
+    let (length, lost_for) = form(("10s", 4), ("60s", 30));
     let _turn = turn(false);
     let Some(node) = shared_node() else { return };
     let bench = Bench::new();

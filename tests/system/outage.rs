@@ -13,7 +13,7 @@ const BACKLOG_MEMORY_MAX: u64 = 16 * MIB;
 
 #[test]
 fn a_store_that_hangs_costs_a_wide_car_nothing_and_the_backlog_drains() {
-    let (length, frozen_for) = form(("15s", 8), ("80s", 60));
+    let (length, frozen_for) = form(("14s", 8), ("80s", 60));
     let _turn = turn(true);
     let bench = Bench::new();
     let Some(broker) = Broker::start(&bench) else { return };

@@ -2,7 +2,8 @@
 //! the while; in the end nothing is missing, doubled or altered, and the agent is as small as it was.
 //!
 //! By environment: `PITWIRE_SOAK_SECONDS` (how long), `PITWIRE_SOAK_SEED` (the seed of an earlier run, which it printed:
-//! the same faults in the same order). `tests/soak system SECONDS` calls this.
+//! the same faults in the same order), `PITWIRE_SOAK_TIER` (the car; `wide` if it is not set).
+//! `tests/soak system SECONDS` calls this.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -149,7 +150,8 @@ fn soak_with_random_faults_leaves_nothing_missing_and_the_agent_as_small_as_it_w
         status["store"]["state"] == "up" && status["sources"][0]["state"] == "connected"
     });
     let length = format!("{seconds}s");
-    let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", &length, "--mqtt", &broker.url()]);
+    let tier = std::env::var("PITWIRE_SOAK_TIER").unwrap_or_else(|_| "wide".to_owned());
+    let sim = Sim::start(&bench, "sent", &["--tier", &tier, "--for", &length, "--mqtt", &broker.url()]);
 
     let (looks, done) = (Vec::new(), BTreeMap::new());
     let mut world = World { agent, broker, node, disk, began: Instant::now(), frozen: None, filled: None, done, looks };
@@ -177,7 +179,7 @@ fn soak_with_random_faults_leaves_nothing_missing_and_the_agent_as_small_as_it_w
     let (memory, descriptors) = early.unwrap_or(late);
     let drift = late.0 as f64 / memory as f64 - 1.0;
     bench.figure(&format!(
-        "{seconds} s, PITWIRE_SOAK_SEED={seed}: {:?}; {found:?}; {} samples came twice after the last kill; \
+        "{seconds} s of {tier}, PITWIRE_SOAK_SEED={seed}: {:?}; {found:?}; {} samples came twice after the last kill; \
          memory {:.1} MiB early, {:.1} at the end, {:+.1} %; descriptors {descriptors} and {} ({} build)",
         world.done,
         number(&last, "/ledger/duplicate"),

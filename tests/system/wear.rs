@@ -12,7 +12,7 @@ const WRITTEN_FACTOR_MAX: f64 = 1.5;
 
 #[test]
 fn an_outage_takes_of_the_disk_what_it_spills_and_a_healthy_uplink_takes_nothing() {
-    let (outage, disk_bytes) = form((Duration::from_secs(12), 128 * MIB), (Duration::from_secs(600), 1024 * MIB));
+    let (outage, disk_bytes) = form((Duration::from_secs(9), 128 * MIB), (Duration::from_secs(600), 1024 * MIB));
     let _turn = turn(true);
     let bench = Bench::new();
     let Some(broker) = Broker::start(&bench) else { return };
