@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::run::Deliver;
 use super::tasks::{self, Pending, SpillFault};
 use crate::chunk::Flush;
+use crate::clock::Clock;
 use crate::ledger::{Fate, Policy, Tally};
 use crate::limits::LIVE_BYTES_MAX;
 use crate::spill::Overflow;

@@ -9,7 +9,7 @@ use super::gone::Lost;
 use super::link::LinkState;
 use super::mode::Mode;
 use super::record::{Meta, rows_record, samples_of};
-use crate::clock::Gateway;
+use crate::clock::{Clock, Gateway};
 use crate::gap::{GapCounts, Reason};
 use crate::ledger::{Fate, Ledger, Policy};
 use crate::row::DAY_US;

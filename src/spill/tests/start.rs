@@ -98,7 +98,8 @@ async fn closing_in_the_middle_of_the_scan_loses_nothing() {
     tokio::time::sleep(Duration::from_millis(30)).await;
     slow.let_go();
     soon(closing).await.unwrap();
-    assert_eq!(soon(spill.recovered()).await.records, 8, "the segment that it was at");
+    let scanned = soon(spill.recovered()).await.records;
+    assert!([0, 8].contains(&scanned), "the segment that it was at, if it had begun: {scanned}");
     let (spill, recovery, _) = open(&config, &fs);
     assert_eq!((recovery.records, recovery.gaps), (24, vec![]));
     assert_eq!(numbers(&take_all(&spill).await), (0..24).collect::<Vec<_>>());
