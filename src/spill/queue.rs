@@ -72,7 +72,7 @@ impl Spill {
         })?;
         let segment_bytes = config.segment_bytes.as_u64();
         let listed = list(&fs, &dir, segment_bytes).map_err(fault("list the spill directory"))?;
-        let Listed { state, recoverer, checkpoint, next_id, opened, misfits } = listed;
+        let Listed { state, recoverer, checkpoint, next_id, opened, leftovers } = listed;
         let shared = Arc::new(Shared::new(config, fs, observer, state, recoverer, lock));
         if checkpoint.damaged {
             shared.report_checkpoint();
@@ -85,7 +85,7 @@ impl Spill {
                 move || recover(&shared, &commands)
             })
             .map_err(fault("start the recovery of"))?;
-        let writer = Writer::new(shared.clone(), next_id, &checkpoint, misfits, recovery);
+        let writer = Writer::new(shared.clone(), next_id, &checkpoint, leftovers, recovery);
         std::thread::Builder::new()
             .name("spill".into())
             .spawn(move || writer.serve(&orders))
