@@ -153,6 +153,7 @@ impl Agent {
             number(status, "/ledger/backlog") == 0
                 && number(status, "/ledger/in_flight") == 0
                 && number(status, "/spill/backlog_samples") == 0
+                && status["spill"]["recovering"].is_null()
         })
     }
 
