@@ -88,6 +88,8 @@ impl Looker {
         let deliver = self.deliver.snapshot();
         let still = self.watch.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
         let (pipeline, queues) = self.flow.status(now, still.as_ref());
+        // Before the ledger: what is scanned by now is in it.
+        let spill = self.spill_status(&deliver, now);
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             agent: self.agent.clone(),
@@ -99,7 +101,7 @@ impl Looker {
             sources: self.sources.iter().map(|source| SourceStatus::of(source, now)).collect(),
             queues,
             pipeline,
-            spill: self.spill_status(&deliver, now),
+            spill,
             store: StoreStatus {
                 kind: match &self.config.store.url {
                     StoreUrl::Sqlite { .. } => "sqlite".into(),

@@ -34,7 +34,7 @@ use super::fs::{Filesystem, SegmentFile};
 use super::writer::Writer;
 
 pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
-const NEW_FILE: &str = "checkpoint.new";
+pub(super) const NEW_FILE: &str = "checkpoint.new";
 const BLOCK: usize = BLOCK_BYTES as usize;
 const MAGIC: [u8; 4] = *b"PwCk";
 const VERSION: u8 = 1;

@@ -73,7 +73,7 @@ impl Spill {
         })?;
         let segment_bytes = config.segment_bytes.as_u64();
         let listed = list(&fs, &dir, segment_bytes, key.clone()).map_err(fault("list the spill directory"))?;
-        let Listed { state, recoverer, checkpoint, next_id, opened, misfits } = listed;
+        let Listed { state, recoverer, checkpoint, next_id, opened, leftovers } = listed;
         let shared = Arc::new(Shared::new(config, key, fs, observer, state, recoverer, lock));
         if checkpoint.damaged {
             shared.report_checkpoint();
@@ -86,7 +86,7 @@ impl Spill {
                 move || recover(&shared, &commands)
             })
             .map_err(fault("start the recovery of"))?;
-        let writer = Writer::new(shared.clone(), next_id, &checkpoint, misfits, recovery);
+        let writer = Writer::new(shared.clone(), next_id, &checkpoint, leftovers, recovery);
         std::thread::Builder::new()
             .name("spill".into())
             .spawn(move || writer.serve(&orders))

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Position;
-use super::checkpoint::{self, CHECKPOINT_FILE};
+use super::checkpoint::{self, CHECKPOINT_FILE, NEW_FILE};
 use super::fs::Filesystem;
 use super::index::Entry;
 use super::scan::{DAMAGED_DIR, Scan, ScannedSegment, Step, parse_free_file_name, parse_segment_file_name};
@@ -33,8 +33,9 @@ pub(super) struct Listed {
     pub(super) checkpoint: checkpoint::Found,
     pub(super) next_id: u64,
     pub(super) opened: Opened,
-    /// Recycled files of another length than segments have now.
-    pub(super) misfits: Vec<u64>,
+    /// Recycled files of another length than segments have now, and a
+    /// checkpoint that was never finished: to be removed.
+    pub(super) leftovers: Vec<String>,
 }
 
 /// Lists the directory and reads the checkpoint: quick, whatever lies there.
@@ -44,7 +45,7 @@ pub(super) fn list(
     segment_bytes: u64,
     key: Option<Arc<SpillKey>>,
 ) -> io::Result<Listed> {
-    let (mut state, mut segments, mut misfits, mut last_id) = (State::default(), Vec::new(), Vec::new(), 0);
+    let (mut state, mut segments, mut leftovers, mut last_id) = (State::default(), Vec::new(), Vec::new(), 0);
     // Absent, as a rule.
     for file in fs.list(&dir.join(DAMAGED_DIR)).unwrap_or_default() {
         state.damaged_bytes += file.bytes;
@@ -60,10 +61,12 @@ pub(super) fn list(
             if file.bytes == segment_bytes {
                 state.free.push(Free { id, bytes: file.bytes });
             } else {
-                misfits.push(id);
+                leftovers.push(file.name);
             }
         } else if file.name == CHECKPOINT_FILE {
             state.checkpoint_bytes = file.bytes;
+        } else if file.name == NEW_FILE {
+            leftovers.push(file.name);
         }
     }
     let checkpoint = checkpoint::read(fs.as_ref(), dir);
@@ -82,7 +85,7 @@ pub(super) fn list(
         checkpoint,
         next_id,
         opened,
-        misfits,
+        leftovers,
     })
 }
 

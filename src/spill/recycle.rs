@@ -142,12 +142,11 @@ impl Writer {
         gone
     }
 
-    /// Recycled files of another length than segments have now.
-    pub(super) fn remove_misfits(&mut self) {
-        for id in std::mem::take(&mut self.misfits) {
-            let path = self.shared.config.dir.join(free_file_name(id));
-            if let Err(error) = self.shared.fs.remove(&path) {
-                self.shared.fault("remove a recycled segment", &error);
+    /// Removes what an earlier process left and nobody needs.
+    pub(super) fn remove_leftovers(&mut self) {
+        for name in std::mem::take(&mut self.leftovers) {
+            if let Err(error) = self.shared.fs.remove(&self.shared.config.dir.join(name)) {
+                self.shared.fault("remove a file of an earlier run", &error);
             }
         }
     }

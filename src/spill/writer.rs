@@ -76,8 +76,8 @@ pub(super) struct Writer {
     pub(super) active: Option<Active>,
     pub(super) next_id: u64,
     pub(super) book: Book,
-    /// Recycled files that fit no segment: removed with the first others.
-    pub(super) misfits: Vec<u64>,
+    /// Files that nobody needs, from an earlier process.
+    pub(super) leftovers: Vec<String>,
     recovery: Option<JoinHandle<()>>,
     run: Option<u64>,
     sequence: u64,
@@ -90,17 +90,17 @@ impl Writer {
         shared: Arc<Shared>,
         next_id: u64,
         checkpoint: &checkpoint::Found,
-        misfits: Vec<u64>,
+        leftovers: Vec<String>,
         recovery: JoinHandle<()>,
     ) -> Self {
         let (book, recovery) = (Book::new(checkpoint), Some(recovery));
         let (active, run, sequence, buf, last_append) = (None, None, 0, Vec::new(), Instant::now());
-        Self { shared, active, next_id, book, misfits, recovery, run, sequence, buf, last_append }
+        Self { shared, active, next_id, book, leftovers, recovery, run, sequence, buf, last_append }
     }
 
     /// Serves until the queue is closed or its last handle dropped.
     pub(super) fn serve(mut self, commands: &Receiver<Command>) {
-        self.remove_misfits();
+        self.remove_leftovers();
         let mut held = None;
         loop {
             let command = match held.take() {

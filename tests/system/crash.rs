@@ -43,7 +43,8 @@ fn killing_the_agent_loses_no_message_of_a_broker() {
     let spilling = agent.until("data in the spill", |status| number(status, "/spill/backlog_samples") > RATE);
     agent.kill();
     agent.start_again();
-    let recovered = number(&agent.status(), "/ledger/recovered");
+    let scanned = agent.until("the spill is scanned", |status| status["spill"]["recovering"].is_null());
+    let recovered = number(&scanned, "/ledger/recovered");
     assert!(recovered >= number(&spilling, "/spill/backlog_samples"), "{recovered} for {spilling:#}");
     agent.until_received(RATE / 2);
     locked.unlock();
@@ -72,7 +73,7 @@ fn killing_the_agent_costs_a_serial_port_what_was_not_durable_yet_and_no_more() 
     let before = agent.until("data in the spill", |status| number(status, "/spill/backlog_samples") > RATE);
     agent.kill();
     agent.start_again();
-    let after = agent.status();
+    let after = agent.until("the spill is scanned", |status| status["spill"]["recovering"].is_null());
     locked.unlock();
 
     let sent = sim.finish();

@@ -35,7 +35,7 @@ fn the_agent_takes_data_in_without_a_store_and_says_what_it_waits_for() {
     // The backlog outlives a restart.
     agent.terminate();
     agent.start_again();
-    let status = agent.status();
+    let status = agent.until("the spill is scanned", |status| status["spill"]["recovering"].is_null());
     assert_eq!(number(&status, "/ledger/recovered"), first.sent());
     assert_eq!(number(&status, "/spill/backlog_samples"), first.sent());
 

@@ -81,7 +81,17 @@ fn number(record: &Record) -> u64 {
 
 fn open(config: &Config, fs: &(impl Filesystem + Clone)) -> (Spill, Recovery, Arc<Books>) {
     let books = Arc::new(Books::default());
-    let (spill, _) = Spill::open(config.clone(), Arc::new(fs.clone()), books.clone()).unwrap();
+    let patience = std::time::Instant::now() + Duration::from_secs(10);
+    let spill = loop {
+        match Spill::open(config.clone(), Arc::new(fs.clone()), books.clone()) {
+            Ok((spill, _)) => break spill,
+            // Another test's child has the lock until it has started.
+            Err(SpillError::Locked { .. }) if patience > std::time::Instant::now() => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
     let recovery = recovered(&spill);
     (spill, recovery, books)
 }
@@ -103,7 +113,8 @@ fn recovered(spill: &Spill) -> Recovery {
 
 /// What the segments take, without the checkpoint.
 fn used(fs: &FaultyFs) -> u64 {
-    let segments = fs.files().into_iter().filter(|(path, _)| !path.ends_with("checkpoint"));
+    let segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "seg" || end == "free");
+    let segments = fs.files().into_iter().filter(|(path, _)| segment(path));
     segments.map(|(_, content)| content.len() as u64).sum()
 }
 

@@ -280,6 +280,7 @@ fn get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
 /// Whether nothing waits for the store any more.
 fn home(status: &Value) -> bool {
     ["/ledger/backlog", "/ledger/in_flight", "/spill/backlog_samples"].iter().all(|count| number(status, count) == 0)
+        && status["spill"]["recovering"].is_null()
 }
 
 /// A count in a status, by its JSON pointer.
