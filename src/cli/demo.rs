@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::audit::in_words;
-use super::{Failure, Outcome, print, say, told_to_stop};
+use super::{Failure, Outcome, Stops, hangups, print, say, told_to_stop};
 use crate::app::App;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Sources};
@@ -195,8 +195,14 @@ async fn drive(simulator: Simulator, app: &App, began: Instant) -> Result<Summar
         while app.status().ledger.total.stored == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        // Before anybody is told that it ends the demo: until then it would end the process outright.
+        let (mut stops, mut hangup) = (Stops::listen()?, hangups()?);
         say(&format!("first samples stored {:.1} s after the start; Ctrl-C ends", began.elapsed().as_secs_f64()));
-        told_to_stop().await
+        tokio::select! {
+            _ = hangup.recv() => {}
+            () = stops.told() => {}
+        }
+        Ok::<(), Failure>(())
     };
     tokio::pin!(running);
     let done = tokio::select! {
