@@ -1,7 +1,7 @@
 # The project's commands; `make` alone lists them. CARGO_TARGET_DIR is respected, `target` otherwise.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build web test test-long check picture bench bench-pipeline bench-partition-key bench-peers soak soak-pipeline battery cassandra cassandra-jars setup-build setup-test
+.PHONY: help demo build web test test-long check picture bench bench-pipeline bench-partition-key bench-peers bench-spill soak soak-pipeline battery cassandra cassandra-jars setup-build setup-test
 
 target := $(or $(CARGO_TARGET_DIR),target)
 # What `make demo` hands to `pitwire demo`.
@@ -63,6 +63,9 @@ soak-pipeline: setup-build ## the engine's semantics, bottlenecks and model-chec
 
 bench-partition-key: setup-build cassandra-jars ## the partition key of `chunks` against another, on a Cassandra of its own (5 min)
 	@benches/partition_key/run
+
+bench-spill: setup-build ## the disk queue beside dd, its bytes on the device, its start (another disk by BENCH=/mnt/x)
+	@cargo bench --package pitwire --bench spill -- $(BENCH)
 
 bench-peers: setup-build ## the pipeline engine beside its peers: Rust crates, asyncio, SPDL (10 min; docs/benchmarks.md)
 	@benches/peers/run

@@ -28,7 +28,7 @@ use crate::pipeline::{BuildError, Pipeline, Watchdog};
 use crate::preprocess::{self, Swap};
 use crate::row::AgentRow;
 use crate::source::{self, Outlet};
-use crate::spill::{RealFs, Recovery, Spill, SpillError};
+use crate::spill::{Opened, RealFs, Spill, SpillError};
 use crate::state::{StateDir, fill_random};
 use crate::store;
 
@@ -252,27 +252,36 @@ async fn open_spills(config: &Config, ledger: &Arc<Ledger>) -> Result<(Spill, Sp
         dir: config.quarantine_dir(),
         disk_max: config.quarantine.disk_max,
         segment_bytes: bytesize::ByteSize::mib(1),
+        reserve_bytes: bytesize::ByteSize::mib(1),
         free_min: config.spill.free_min,
         ..crate::spill::Config::default()
     };
     let (spill, ledger) = (config.spill.clone(), ledger.clone());
     let opened = tokio::task::spawn_blocking(move || {
-        let (spill, found) = Spill::open(spill, Arc::new(RealFs), Arc::new(SpillLedger(ledger)))?;
-        report("spill", &found);
-        let (quarantine, found) = Spill::open(quarantine, Arc::new(RealFs), Arc::new(()))?;
-        report("quarantine", &found);
-        Ok((spill, quarantine))
+        let spill = Spill::open(spill, Arc::new(RealFs), Arc::new(SpillLedger(ledger)))?;
+        let quarantine = Spill::open(quarantine, Arc::new(RealFs), Arc::new(()))?;
+        Ok::<_, SpillError>((spill, quarantine))
     });
-    opened.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    let ((spill, found), (kept, found_kept)) =
+        opened.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    report("spill", spill.clone(), found);
+    report("quarantine", kept.clone(), found_kept);
+    Ok((spill, kept))
 }
 
-fn report(what: &str, found: &Recovery) {
-    if found.records > 0 {
-        tracing::info!(what, records = found.records, samples = found.weight, "found from an earlier run");
+/// Tells what lies there, and once it was scanned, what is in it.
+fn report(what: &'static str, spill: Spill, opened: Opened) {
+    if opened.segments == 0 {
+        return;
     }
-    for gap in &found.gaps {
-        tracing::error!(what, ?gap, "damaged on disk; a copy is kept aside");
-    }
+    tracing::info!(what, segments = opened.segments, bytes = opened.bytes, "scanning what an earlier run left");
+    tokio::spawn(async move {
+        let found = spill.recovered().await;
+        tracing::info!(what, records = found.records, samples = found.weight, "scanned what an earlier run left");
+        for gap in &found.gaps {
+            tracing::error!(what, ?gap, "damaged on disk; a copy is kept aside");
+        }
+    });
 }
 
 fn connect(config: store::Config) -> Connect {

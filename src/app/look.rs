@@ -4,8 +4,8 @@ use super::*;
 use crate::deliver::{DeliverSnapshot, LinkState};
 use crate::monitor::ProcessStatus;
 use crate::monitor::status::{
-    AgentState, ConfigStatus, DeliverMode, DeliverStatus, DrainStatus, Latency, SourceStatus, SpillState, SpillStatus,
-    Status, StoreState, StoreStatus,
+    AgentState, ConfigStatus, DeliverMode, DeliverStatus, DrainStatus, Latency, RecoveringStatus, SourceStatus,
+    SpillState, SpillStatus, Status, StoreState, StoreStatus,
 };
 use crate::pipeline::{Progress, Still};
 use crate::preprocess::StepCounts;
@@ -170,6 +170,12 @@ impl Looker {
             drain: Self::drain(spill.backlog_weight, deliver, now),
             oldest_age_s: spill.oldest.map(|age| age.as_secs_f64()),
             quarantine_records: self.quarantine.stats().backlog_records,
+            recovering: spill.recovering.map(|scan| RecoveringStatus {
+                segments_done: scan.segments_done,
+                segments: scan.segments,
+                bytes_done: scan.bytes_done,
+                bytes: scan.bytes,
+            }),
         }
     }
 }

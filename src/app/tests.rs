@@ -71,6 +71,7 @@ async fn without_any_store_it_starts_takes_all_and_the_next_run_recovers_and_sto
     assert!(outcome.ledger.balanced);
 
     let app = App::start(config(&dir, &sqlite(&dir), &link), None).await.unwrap();
+    until(&app, "scanned", |s| s.spill.recovering.is_none()).await;
     assert_eq!(app.status().ledger.sources["ecu"].recovered, sent);
     until(&app, "drained", |s| s.ledger.total.stored == sent && s.spill.backlog_records == 0).await;
     assert_eq!(app.status().store.samples_written, sent);

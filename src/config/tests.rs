@@ -184,11 +184,11 @@ fn a_text_that_is_no_toml_names_the_line() {
 #[test]
 fn a_wrong_value_is_named_with_its_whole_key_and_what_would_be_right() {
     check_section(
-        "[spill]\ndisk_max = \"2GB!\"\ndir = 5\nrecords_max = \"many\"\nsegment_bytes = true\noverflow = \"burn\"",
+        "[spill]\ndisk_max = \"2GB!\"\ndir = 5\nreserve_bytes = []\nsegment_bytes = true\noverflow = \"burn\"",
         &[
             (2, "spill.disk_max: "),
             (3, "spill.dir: invalid type: integer `5`, expected a path, an absolute one in quotes, e.g. \"/var"),
-            (4, "spill.records_max: invalid type: string \"many\", expected a whole number from 0 to 4294967295"),
+            (4, "spill.reserve_bytes: invalid type: sequence, expected a size"),
             (5, "expected a size, a text with a unit, e.g. \"64MiB\" or \"2GiB\""),
             (6, "`block` for spill.overflow"),
         ],

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::link::LinkState;
 use super::record::{Meta, samples_of};
 use crate::ledger::{Fate, Ledger, Policy};
-use crate::spill::{Gone, Observer};
+use crate::spill::{Gone, Observer, Record};
 
 /// Latencies kept for the quantiles: the last minute at four writes a second.
 const LATENCIES_MAX: usize = 256;
@@ -139,12 +139,14 @@ impl Observer for SpillLedger {
         }
     }
 
-    fn dropped(&self, gone: Gone) {
-        self.gone(&gone, Policy::Overflow);
+    fn dropped(&self, gone: Vec<Gone>) -> Vec<Record> {
+        gone.iter().for_each(|gone| self.gone(gone, Policy::Overflow));
+        Vec::new()
     }
 
-    fn lost(&self, gone: Gone) {
+    fn lost(&self, gone: Gone) -> Vec<Record> {
         self.gone(&gone, Policy::Damaged);
+        Vec::new()
     }
 }
 
@@ -163,8 +165,8 @@ mod tests {
         let record = rows_record(&Rows::default(), &[(ledger.source("ecu"), 5)], &ledger, "");
         books.recovered(position, &record.meta, 5);
         books.recovered(position, &record.meta, 5);
-        books.lost(Gone { position, meta: None, weight: 5 });
-        books.dropped(Gone { position, meta: Some(record.meta), weight: 5 });
+        books.lost(Gone { position, meta: None, payload: None, weight: 5 });
+        books.dropped(vec![Gone { position, meta: Some(record.meta), payload: None, weight: 5 }]);
         let now = ledger.snapshot();
         assert!(now.balanced, "{now:?}");
         let ecu = &now.sources["ecu"];

@@ -110,6 +110,11 @@ impl Bench {
         let (spill, _) = Spill::open(config("spill", setup.overflow), Arc::new(disk.clone()), books).unwrap();
         let quarantine = config("quarantine", Overflow::DropOldest);
         let (quarantine, _) = Spill::open(quarantine, Arc::new(quarantine_disk.clone()), Arc::new(())).unwrap();
+        for spill in [&spill, &quarantine] {
+            while spill.stats().recovering.is_some() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         let bounds = Bounds { items: 16, bytes: 8 << 20, weigh: Outgoing::bytes };
         let (sender, input) = queue("chunk", bounds);
         let (stats, stop) = (StatsHandle::default(), CancellationToken::new());

@@ -253,6 +253,9 @@ fn spill(spill: &SpillStatus, out: &mut Out) -> fmt::Result {
     out.gauge("pitwire_spill_disk", BYTES, "What the spill takes on the disk.", [([], spill.disk_bytes)])?;
     let limit = [([], spill.disk_max_bytes)];
     out.gauge("pitwire_spill_disk_limit", BYTES, "What the spill may take on the disk.", limit)?;
+    let unscanned = spill.recovering.map_or(0, |scan| scan.bytes.saturating_sub(scan.bytes_done));
+    let help = "What an earlier run left in the spill and is not scanned yet.";
+    out.gauge("pitwire_spill_unscanned", BYTES, help, [([], unscanned)])?;
     let age = spill.oldest_age_s.map(|age| ([], age));
     out.gauge("pitwire_spill_oldest_age", SECONDS, "Age of the oldest record in the spill.", age)?;
     out.counter("pitwire_spill_written", BYTES, "Bytes written to the spill.", [([], spill.written_bytes)])?;

@@ -70,6 +70,20 @@ pub struct DrainStatus {
     pub left_s: Option<f64>,
 }
 
+/// How far the scan of what an earlier run left in the spill has come. Until it
+/// is over, the backlog is what was found so far.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct RecoveringStatus {
+    /// Segments scanned.
+    pub segments_done: u64,
+    /// Of so many.
+    pub segments: u64,
+    /// Bytes scanned.
+    pub bytes_done: u64,
+    /// Of so many.
+    pub bytes: u64,
+}
+
 /// The configuration that holds, and what became of others.
 #[derive(Debug, Clone, Serialize)]
 pub struct ConfigStatus {
@@ -211,6 +225,9 @@ pub struct SpillStatus {
     pub quarantine_records: u64,
     /// How far a drain has come; `null` while none goes on.
     pub drain: Option<DrainStatus>,
+    /// How far the scan of an earlier run's backlog has come; `null` when it is
+    /// over.
+    pub recovering: Option<RecoveringStatus>,
 }
 
 /// What the spill is about.

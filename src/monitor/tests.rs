@@ -118,6 +118,7 @@ fn status() -> Status {
             oldest_age_s: None,
             drain: Some(DrainStatus { done: 85, total: 100, rate_per_s: 42.5, left_s: Some(0.5) }),
             quarantine_records: 1,
+            recovering: Some(RecoveringStatus { segments_done: 1, segments: 2, bytes_done: 8, bytes: 24 }),
         },
         store: StoreStatus {
             kind: "sqlite".into(),

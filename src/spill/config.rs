@@ -27,12 +27,28 @@ pub const GROUP_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of records that may wait for the writer before `append` itself waits.
 pub const WAITING_BYTES_MAX: u64 = 16 << 20;
 
+/// Payloads of one dropped segment that are read for the observer, in bytes.
+/// Eight segments of the default size; what is beyond is told without.
+pub const GONE_BYTES_MAX: u64 = 64 << 20;
+
 /// Gaps reported one by one for a segment; further ones are joined to the last.
 /// 256 × 48 B = 12 KiB a segment.
 pub const GAPS_MAX: usize = 256;
 
 /// Share of `disk_max` that damaged segments kept aside may take: an eighth.
 pub const DAMAGED_SHARE: u64 = 8;
+
+/// Most records of one append, and of one segment: 128 Ki × 24 B of index =
+/// 3 MiB. The default segment holds as many of 64 bytes.
+pub const SEGMENT_RECORDS_MAX: usize = 128 << 10;
+
+/// Closed segments whose records are in the index although nobody reads them
+/// yet. With one that takes appends, one that is read and two that wait:
+/// 4 × 3 MiB = 12 MiB at most, however large the backlog is.
+pub const LOADED_MAX: usize = 2;
+
+/// Segments that the checkpoint lists at most: 64 GiB of the smallest.
+pub const LISTED_MAX: usize = 1 << 20;
 
 /// Memory that the index takes for one record, in bytes: offset, two lengths,
 /// weight and state. While a segment is still open its list may be half empty,
@@ -68,18 +84,19 @@ pub enum Overflow {
 pub struct Config {
     /// Where the segments lie; created with mode 0700 when absent.
     pub dir: PathBuf,
-    /// Hard cap on the bytes in `dir`, damaged segments kept aside included.
+    /// Hard cap on the bytes in `dir`: segments, recycled ones that wait and
+    /// damaged ones kept aside.
     pub disk_max: ByteSize,
-    /// Size at which a segment is closed: what `drop-oldest` loses at a time,
+    /// Size of a segment, allocated when it is made: what `drop-oldest` loses at a time,
     /// and the most that is handed out again after a crash. 8 MiB is 0.4 % of
     /// the default `disk_max`, and half a minute of 300 kB/s.
     pub segment_bytes: ByteSize,
     /// Free space of the file system that the queue leaves to others.
     pub free_min: ByteSize,
-    /// Hard cap on the records, which bounds the memory of the index:
-    /// 2 Mi × 24 B = 48 MiB. With 2 GiB of disk it is met only when records are
-    /// smaller than 1 KiB on average.
-    pub records_max: u32,
+    /// Bytes of finished segments that are kept to be written again, at least
+    /// one segment: 64 MiB is eight of the default size. A commit to one of
+    /// these writes data only, a new file's metadata as well.
+    pub reserve_bytes: ByteSize,
     /// What happens when one of the caps is met.
     pub overflow: Overflow,
 }
@@ -91,7 +108,7 @@ impl Default for Config {
             disk_max: ByteSize::gib(2),
             segment_bytes: ByteSize::mib(8),
             free_min: ByteSize::mib(64),
-            records_max: 2 << 20,
+            reserve_bytes: ByteSize::mib(64),
             overflow: Overflow::DropOldest,
         }
     }
@@ -134,9 +151,6 @@ impl Config {
                 format!("must hold at least two segments, {}", ByteSize::b(2 * segment)),
             );
         }
-        if self.records_max == 0 {
-            return fault("records_max", "0".into(), "must be at least 1".into());
-        }
         Ok(())
     }
 
@@ -144,6 +158,18 @@ impl Config {
     #[must_use]
     pub fn append_bytes_max(&self) -> u64 {
         APPEND_BYTES_MAX.min(self.disk_max.as_u64())
+    }
+
+    /// Bytes of records about what is gone that wait for a commit: 1 MiB, or a
+    /// quarter of a segment, so that what is dropped is always more than what is
+    /// said of it.
+    #[must_use]
+    pub fn notes_bytes_max(&self) -> u64 {
+        GROUP_BYTES_MAX.min(self.segment_bytes.as_u64() / 4)
+    }
+
+    pub(super) fn reserve_bytes_max(&self) -> u64 {
+        self.reserve_bytes.as_u64().max(self.segment_bytes.as_u64())
     }
 
     pub(super) fn damaged_bytes_max(&self) -> u64 {

@@ -34,6 +34,8 @@ struct Inode {
 enum NameChange {
     Add(PathBuf, usize),
     Remove(PathBuf),
+    /// Within a directory: atomic.
+    Move(PathBuf, PathBuf, usize),
 }
 
 #[derive(Default)]
@@ -155,10 +157,6 @@ impl FaultyFs {
         self.disk().power = Some(calls);
     }
 
-    pub(super) fn used(&self) -> u64 {
-        self.disk().used() as u64
-    }
-
     pub(super) fn written(&self) -> u64 {
         self.disk().written
     }
@@ -238,6 +236,10 @@ fn apply(names: &mut BTreeMap<PathBuf, usize>, change: NameChange) {
         NameChange::Remove(path) => {
             names.remove(&path);
         }
+        NameChange::Move(from, to, inode) => {
+            names.remove(&from);
+            names.insert(to, inode);
+        }
     }
 }
 
@@ -300,13 +302,21 @@ impl Filesystem for FaultyFs {
         Ok(self.file(inode.ok_or(io::ErrorKind::NotFound)?))
     }
 
+    fn open_to_write(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
+        self.open(path)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = self.disk();
         disk.call(self.boot, format!("rename {}", name_of(from)))?;
         let inode = disk.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         disk.names.insert(to.to_owned(), inode);
-        disk.changes.push(NameChange::Add(to.to_owned(), inode));
-        disk.changes.push(NameChange::Remove(from.to_owned()));
+        if from.parent() == to.parent() {
+            disk.changes.push(NameChange::Move(from.to_owned(), to.to_owned(), inode));
+        } else {
+            disk.changes.push(NameChange::Add(to.to_owned(), inode));
+            disk.changes.push(NameChange::Remove(from.to_owned()));
+        }
         Ok(())
     }
 
@@ -411,6 +421,20 @@ impl SegmentFile for FaultyFile {
                 inode.durable[offset..end].copy_from_slice(&bytes[..end - offset]);
             }
         }
+        Ok(())
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let mut disk = self.fs.disk();
+        disk.call(self.fs.boot, format!("allocate {bytes}"))?;
+        let length = disk.inodes[self.inode].cached.len();
+        let grown = (bytes as usize).saturating_sub(length);
+        if grown > disk.capacity.saturating_sub(disk.used()) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let inode = &mut disk.inodes[self.inode];
+        inode.cached.resize(length + grown, 0);
+        inode.pending.push((length, vec![0; grown]));
         Ok(())
     }
 

@@ -56,7 +56,7 @@ pub(super) enum NoHeader {
     /// Not a header, or a damaged one.
     Damaged,
     /// A sound header of another segment or place.
-    Foreign,
+    Foreign { segment: u64 },
     /// A sound header of a version that this program does not know.
     Version(u8),
 }
@@ -102,9 +102,33 @@ impl Header {
             body_crc: u32_at(bytes, 48),
         };
         if header.segment != segment || u64::from(header.offset) != offset {
-            return Err(NoHeader::Foreign);
+            return Err(NoHeader::Foreign { segment: header.segment });
         }
         Ok(header)
+    }
+
+    /// Whether bytes that are no sound header were once one of `segment` at
+    /// `offset`. In a recycled file this tells a damaged commit from what an
+    /// earlier segment left there: that names a lower segment.
+    pub(super) fn was_here(bytes: &[u8; HEADER_BYTES], segment: u64, offset: u64) -> bool {
+        let magic = bytes[0..4] == MAGIC;
+        let place = u64::from(u32_at(bytes, 12)) == offset;
+        let named = u64_at(bytes, 16);
+        if named == segment {
+            return magic || place;
+        }
+        if magic && place && named > segment {
+            return true;
+        }
+        // Damaged in these three fields only: with the right ones it is sound.
+        let Ok(place) = u32::try_from(offset) else {
+            return false;
+        };
+        let mut mended = *bytes;
+        mended[0..4].copy_from_slice(&MAGIC);
+        mended[12..16].copy_from_slice(&place.to_le_bytes());
+        mended[16..24].copy_from_slice(&segment.to_le_bytes());
+        crc32fast::hash(&mended[..52]) == u32_at(bytes, 52)
     }
 
     pub(super) fn body_bytes(&self) -> u64 {
@@ -194,13 +218,16 @@ mod tests {
 
     #[test]
     fn a_header_is_refused_in_any_other_place_and_with_any_byte_changed() {
-        assert_eq!(Header::decode(&GOLDEN, 18, 0x1000), Err(NoHeader::Foreign));
-        assert_eq!(Header::decode(&GOLDEN, 17, 0x1008), Err(NoHeader::Foreign));
+        assert_eq!(Header::decode(&GOLDEN, 18, 0x1000), Err(NoHeader::Foreign { segment: 17 }));
+        assert_eq!(Header::decode(&GOLDEN, 17, 0x1008), Err(NoHeader::Foreign { segment: 17 }));
+        assert!(!Header::was_here(&GOLDEN, 18, 0x1000), "what an earlier segment left");
         for at in 0..HEADER_BYTES {
             for bit in 0..8 {
                 let mut bytes = GOLDEN;
                 bytes[at] ^= 1 << bit;
                 assert_eq!(Header::decode(&bytes, 17, 0x1000), Err(NoHeader::Damaged), "byte {at} bit {bit}");
+                assert!(Header::was_here(&bytes, 17, 0x1000), "byte {at} bit {bit}");
+                assert!(!Header::was_here(&bytes, u64::MAX, 0x1000), "byte {at} bit {bit}");
             }
         }
     }

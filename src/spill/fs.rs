@@ -8,22 +8,34 @@
 //!    after reporting the error, so the second answer is yes and the data is
 //!    gone. The segment gets no further commit; the records are still in memory
 //!    and go to another one.
-//! 3. **A new file is there after its directory was synced**: write, sync the
-//!    file, sync the directory, then answer the first append. POSIX does not
-//!    promise the name otherwise, whatever ext4 does.
+//! 3. **A name is durable before the first byte under it is written**: create
+//!    or rename, sync the directory, then write, sync the file, and answer. POSIX
+//!    does not promise the name otherwise, whatever ext4 does. And a recycled
+//!    file whose new name is lost in a cut must not hold frames of that name:
+//!    the number would be given again, and they would pass for its own.
 //! 4. **Deleting needs no sync to be safe**: a segment that comes back after a
 //!    power cut is handed out again, and writing rows again is harmless. The
 //!    directory is synced once after a round of deletions all the same, so that
-//!    a deletion lost costs one round and no more.
-//! 5. **A rename (a damaged segment is put aside) is synced in both
-//!    directories**, target first: a cut in between leaves the file under both
-//!    names or under one, never under none.
-//! 6. **Nothing durable is written again.** A commit starts on a fresh block of
-//!    4 KiB, so a torn write cannot reach into the one before.
-//! 7. **No symbolic link is followed** below the directory, files are 0600 and
+//!    a deletion lost costs one round and no more. The same is true of a rename
+//!    to `.free`.
+//! 5. **A rename within a directory is atomic**: one of both names, never both,
+//!    never none. Between two directories (a damaged segment is put aside) both
+//!    are synced, target first: a cut in between leaves the file under both
+//!    names or under one.
+//! 6. **Nothing durable is written again** while it counts. A commit starts on a
+//!    fresh block of 4 KiB, so a torn write cannot reach into the one before. A
+//!    file is recycled only after its records are done, or after what is said
+//!    of them is durable elsewhere, and after both blocks of the checkpoint
+//!    have stopped listing it.
+//! 7. **A checkpoint is one block in place, in turn**: a torn write hits the
+//!    block that does not count. One that cannot be written is removed, its
+//!    directory synced, before anything that it lists is.
+//! 8. **No size changes on a recycled file**, so `fdatasync` has data to write
+//!    and nothing else. A file is cut only when it is retired.
+//! 9. **No symbolic link is followed** below the directory, files are 0600 and
 //!    directories 0700.
-//! 8. **The lock is `flock` on the directory itself**: it needs no file, so it
-//!    works on a full or read-only file system, and it ends with the process.
+//! 10. **The lock is `flock` on the directory itself**: it needs no file, so it
+//!     works on a full or read-only file system, and it ends with the process.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -60,6 +72,11 @@ pub trait Filesystem: Send + Sync + 'static {
     /// # Errors
     /// Whatever the file system says.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>>;
+    /// Opens a file that is there for reading and writing.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn open_to_write(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>>;
     /// Gives a file another name.
     ///
     /// # Errors
@@ -109,6 +126,12 @@ pub trait SegmentFile: Send + Sync {
     /// Whatever the file system says: what was written since the last success
     /// is then lost or not, nobody knows.
     fn sync_data(&self) -> io::Result<()>;
+    /// Takes room for so many bytes from the start; they read as zeros.
+    ///
+    /// # Errors
+    /// Whatever the file system says, `Unsupported` among it: the file may then
+    /// have any length up to that.
+    fn allocate(&self, bytes: u64) -> io::Result<()>;
     /// Cuts the file.
     ///
     /// # Errors
@@ -125,7 +148,7 @@ pub trait SegmentFile: Send + Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealFs;
 
-/// `O_NOFOLLOW`: rule 7.
+/// `O_NOFOLLOW`: rule 9.
 fn no_follow() -> i32 {
     rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
 }
@@ -199,6 +222,11 @@ impl Filesystem for RealFs {
         Ok(Arc::new(RealFile(file)))
     }
 
+    fn open_to_write(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
+        let file = OpenOptions::new().read(true).write(true).custom_flags(no_follow()).open(path)?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
@@ -239,6 +267,10 @@ impl SegmentFile for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, bytes)?)
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {

@@ -3,12 +3,21 @@
 //!
 //! A record is *ready*, *in flight* (handed out) or *done* (acked or lost). A
 //! segment is *finished* when it is closed and everything in it is done.
+//!
+//! A segment of an earlier process is *unscanned* at first. The entries of a
+//! closed segment are kept only while it is being read: before that, sums are
+//! enough. It is *loaded* again when the reading comes to it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Position;
 use super::config::INDEX_BYTES_PER_RECORD;
+
+mod leaving;
+mod loading;
+
+pub(super) use leaving::{Doomed, Oldest};
 
 /// Resolution of the ages: one stamp a second at most.
 const STAMP_EVERY: Duration = Duration::from_secs(1);
@@ -44,16 +53,25 @@ impl Entry {
 
 #[derive(Debug, Default)]
 struct Segment {
+    /// Length of the file.
     bytes: u64,
-    entries: Vec<Entry>,
+    /// No record of the queue starts here or later.
+    end: u64,
+    scanned: bool,
+    /// `None` while it is not loaded; then all its records are ready.
+    entries: Option<Vec<Entry>>,
     ready: usize,
     in_flight: usize,
+    /// Of what is ready or in flight.
+    weight: u128,
     /// No ready entry lies before this one.
     cursor: usize,
     /// All entries before this one are done.
     done: usize,
     closed: bool,
     damaged: bool,
+    /// A sync of it failed: its file is not used again.
+    retired: bool,
     /// Being dropped: nothing is handed out any more.
     dropping: bool,
     /// Unreadable for now.
@@ -72,6 +90,16 @@ impl Segment {
         let after = self.stamps.partition_point(|&(index, _)| index <= self.done);
         Some(self.stamps.get(after.checked_sub(1)?)?.1)
     }
+
+    fn is_finished(&self) -> bool {
+        self.closed && self.scanned && self.live() == 0
+    }
+
+    /// Loaded without need.
+    fn is_pristine(&self) -> bool {
+        let untouched = self.entries.as_ref().is_some_and(|entries| entries.len() == self.ready);
+        self.closed && untouched && self.ready > 0
+    }
 }
 
 /// A record that was handed out and has to be read.
@@ -81,10 +109,12 @@ pub(super) struct Ticket {
     pub(super) entry: Entry,
 }
 
-/// A segment that is about to be dropped, and its ready records.
-pub(super) struct Doomed {
-    pub(super) id: u64,
-    pub(super) records: Vec<(Position, Entry)>,
+/// What is to be read next.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) tickets: Vec<Ticket>,
+    /// Nothing could be handed out before this segment is loaded.
+    pub(super) load: Option<u64>,
 }
 
 /// All segments.
@@ -98,13 +128,22 @@ pub(super) struct Index {
     bytes: u64,
 }
 
+fn narrow(weight: u128) -> u64 {
+    u64::try_from(weight).unwrap_or(u64::MAX)
+}
+
+/// Bounded by the segment's bytes / 56 < 2^32.
+fn place(segment: u64, index: usize) -> Position {
+    Position { segment, record: u32::try_from(index).unwrap_or(u32::MAX) }
+}
+
 impl Index {
     pub(super) fn records(&self) -> u64 {
         self.records
     }
 
     pub(super) fn weight(&self) -> u64 {
-        u64::try_from(self.weight).unwrap_or(u64::MAX)
+        narrow(self.weight)
     }
 
     pub(super) fn in_flight(&self) -> u64 {
@@ -119,18 +158,14 @@ impl Index {
         self.segments.len()
     }
 
-    /// Entries held in memory, done ones of unfinished segments included.
-    pub(super) fn entries(&self) -> usize {
-        self.segments.values().map(|s| s.entries.len()).sum()
-    }
-
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.segments.values().find(|s| s.live() > 0)?.oldest()
     }
 
     /// A new segment that will take appends.
     pub(super) fn open_segment(&mut self, id: u64) {
-        self.segments.insert(id, Segment::default());
+        let segment = Segment { scanned: true, entries: Some(Vec::new()), end: u64::MAX, ..Segment::default() };
+        self.segments.insert(id, segment);
     }
 
     pub(super) fn add_bytes(&mut self, id: u64, bytes: u64) {
@@ -153,26 +188,40 @@ impl Index {
         let Some(segment) = self.segments.get_mut(&id) else {
             return;
         };
+        let list = segment.entries.get_or_insert_default();
         if let Some(now) = now
             && segment.stamps.last().is_none_or(|(_, last)| now.duration_since(*last) >= STAMP_EVERY)
         {
-            segment.stamps.push((segment.entries.len(), now));
+            segment.stamps.push((list.len(), now));
         }
+        let weight = entries.iter().map(|e| u128::from(e.weight)).sum::<u128>();
         self.records += entries.len() as u64;
-        self.weight += entries.iter().map(|e| u128::from(e.weight)).sum::<u128>();
+        self.weight += weight;
+        segment.weight += weight;
         segment.ready += entries.len();
-        segment.entries.extend(entries);
+        list.extend(entries);
     }
 
     pub(super) fn segment_entries(&self, id: u64) -> usize {
-        self.segments.get(&id).map_or(0, |s| s.entries.len())
+        self.segments.get(&id).and_then(|s| s.entries.as_ref()).map_or(0, Vec::len)
     }
 
-    pub(super) fn close(&mut self, id: u64) {
+    /// No more appends; what was promised ends at `end`.
+    pub(super) fn close(&mut self, id: u64, end: u64) {
         if let Some(segment) = self.segments.get_mut(&id) {
             segment.closed = true;
-            segment.entries.shrink_to_fit();
-            segment.stamps.shrink_to_fit();
+            segment.end = end;
+            if let Some(entries) = &mut segment.entries {
+                entries.shrink_to_fit();
+            }
+        }
+        self.unload_spare();
+    }
+
+    /// Its file is not used again.
+    pub(super) fn mark_retired(&mut self, id: u64) {
+        if let Some(segment) = self.segments.get_mut(&id) {
+            segment.retired = true;
         }
     }
 
@@ -183,37 +232,38 @@ impl Index {
     }
 
     /// Hands out the oldest ready records; at least one if there is any.
-    pub(super) fn take(&mut self, records_max: usize, bytes_max: u64, now: Instant) -> Vec<Ticket> {
-        let (mut tickets, mut bytes) = (Vec::new(), 0);
+    pub(super) fn take(&mut self, records_max: usize, bytes_max: u64, now: Instant) -> Taken {
+        let (mut taken, mut bytes) = (Taken::default(), 0);
         for (&id, segment) in &mut self.segments {
+            if !segment.scanned {
+                // What comes behind it has to wait.
+                break;
+            }
             let unreadable = segment.retry_at.is_some_and(|at| at > now);
             if segment.ready == 0 || segment.dropping || unreadable {
                 continue;
             }
-            while let Some(entry) = segment.entries.get_mut(segment.cursor) {
+            let Some(entries) = &mut segment.entries else {
+                taken.load = taken.tickets.is_empty().then_some(id);
+                break;
+            };
+            while let Some(entry) = entries.get_mut(segment.cursor) {
                 if entry.progress == Progress::Ready {
                     bytes += entry.body_bytes();
-                    let full = tickets.len() >= records_max || bytes > bytes_max;
-                    if full && !tickets.is_empty() {
-                        return tickets;
+                    let full = taken.tickets.len() >= records_max || bytes > bytes_max;
+                    if full && !taken.tickets.is_empty() {
+                        return taken;
                     }
                     entry.progress = Progress::InFlight;
                     segment.ready -= 1;
                     segment.in_flight += 1;
                     self.in_flight += 1;
-                    tickets.push(Ticket {
-                        position: Position {
-                            segment: id,
-                            // Bounded by the segment's bytes / 56 < 2^32.
-                            record: u32::try_from(segment.cursor).unwrap_or(u32::MAX),
-                        },
-                        entry: *entry,
-                    });
+                    taken.tickets.push(Ticket { position: place(id, segment.cursor), entry: *entry });
                 }
                 segment.cursor += 1;
             }
         }
-        tickets
+        taken
     }
 
     /// When the first unreadable segment with ready records may be tried again.
@@ -232,7 +282,8 @@ impl Index {
     fn settle(&mut self, position: Position, to: Progress) -> Option<u64> {
         let segment = self.segments.get_mut(&position.segment)?;
         let index = position.record as usize;
-        let entry = segment.entries.get_mut(index)?;
+        let entries = segment.entries.as_mut()?;
+        let entry = entries.get_mut(index)?;
         if entry.progress != Progress::InFlight {
             return None;
         }
@@ -244,8 +295,9 @@ impl Index {
             segment.ready += 1;
             segment.cursor = segment.cursor.min(index);
         } else {
-            let rest = segment.entries.get(segment.done..).unwrap_or_default();
+            let rest = entries.get(segment.done..).unwrap_or_default();
             segment.done += rest.iter().take_while(|e| e.progress == Progress::Done).count();
+            segment.weight -= u128::from(weight);
             self.records -= 1;
             self.weight -= u128::from(weight);
         }
@@ -269,41 +321,14 @@ impl Index {
     }
 
     pub(super) fn is_finished(&self, id: u64) -> bool {
-        self.segments.get(&id).is_some_and(|s| s.closed && s.live() == 0)
+        self.segments.get(&id).is_some_and(Segment::is_finished)
     }
 
     pub(super) fn is_drained(&self, id: u64) -> bool {
         self.segments.get(&id).is_some_and(|s| s.live() == 0)
     }
 
-    /// Number, bytes and whether it is damaged, of each finished segment.
-    pub(super) fn finished(&self) -> Vec<(u64, u64, bool)> {
-        let finished = self.segments.iter().filter(|(_, s)| s.closed && s.live() == 0);
-        finished.map(|(&id, s)| (id, s.bytes, s.damaged)).collect()
-    }
-
-    /// Reserves the oldest closed segment without a record in flight, and says
-    /// which of its records are still ready.
-    pub(super) fn start_drop(&mut self) -> Option<Doomed> {
-        let (&id, segment) = self.segments.iter_mut().find(|(_, s)| s.closed && s.in_flight == 0)?;
-        segment.dropping = true;
-        let ready = segment.entries.iter().enumerate();
-        let ready = ready.filter(|(_, e)| e.progress == Progress::Ready);
-        let place = |(index, entry): (usize, &Entry)| {
-            let record = u32::try_from(index).unwrap_or(u32::MAX);
-            (Position { segment: id, record }, *entry)
-        };
-        Some(Doomed { id, records: ready.map(place).collect() })
-    }
-
-    /// The segment could not be removed after all.
-    pub(super) fn abandon_drop(&mut self, id: u64) {
-        if let Some(segment) = self.segments.get_mut(&id) {
-            segment.dropping = false;
-        }
-    }
-
-    /// Forgets a segment whose file is gone.
+    /// Forgets a segment.
     pub(super) fn remove(&mut self, id: u64) {
         let Some(segment) = self.segments.remove(&id) else {
             return;
@@ -311,7 +336,6 @@ impl Index {
         self.bytes -= segment.bytes;
         self.in_flight -= segment.in_flight as u64;
         self.records -= segment.live() as u64;
-        let live = segment.entries.iter().filter(|e| e.progress != Progress::Done);
-        self.weight -= live.map(|e| u128::from(e.weight)).sum::<u128>();
+        self.weight -= segment.weight;
     }
 }

@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use tokio::sync::{Semaphore, oneshot};
 
-use super::config::{BLOCK_BYTES, Config, META_BYTES_MAX, WAITING_BYTES_MAX};
+use super::config::{BLOCK_BYTES, Config, META_BYTES_MAX, SEGMENT_RECORDS_MAX, WAITING_BYTES_MAX};
 use super::frame::{align_up, framed_bytes};
 use super::fs::Filesystem;
-use super::recovery::recover;
-use super::shared::{Lease, Shared, State};
-use super::stats::{AppendError, Observer, Recovery, SpillError, Stats};
+use super::recovery::{Listed, list};
+use super::shared::{Lease, Shared};
+use super::stats::{AppendError, Observer, Opened, Recovery, SpillError, Stats};
 use super::writer::{Append, Command, Writer};
 use super::{Position, Record};
 
@@ -23,6 +23,13 @@ struct Handle {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
     waiting: Arc<Semaphore>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Nobody is left to be told of what is scanned.
+        self.shared.state().closed = true;
+    }
 }
 
 /// A disk queue; see the head of the module. Clones are handles of the same one.
@@ -39,8 +46,9 @@ impl std::fmt::Debug for Spill {
 }
 
 impl Spill {
-    /// Opens the queue in `config.dir` and finds what an earlier process left
-    /// there. Blocking: it reads and checks every byte.
+    /// Opens the queue in `config.dir`. Blocking, but quick whatever lies
+    /// there: appends are taken from now on, and what an earlier process left
+    /// is scanned meanwhile; see [`Spill::recovered`].
     ///
     /// # Errors
     /// If a setting is wrong, another process has the directory, or it cannot
@@ -50,7 +58,7 @@ impl Spill {
         config: Config,
         fs: Arc<dyn Filesystem>,
         observer: Arc<dyn Observer>,
-    ) -> Result<(Self, Recovery), SpillError> {
+    ) -> Result<(Self, Opened), SpillError> {
         config.validate()?;
         let dir = config.dir.clone();
         let fault = |what| {
@@ -62,12 +70,22 @@ impl Spill {
             io::ErrorKind::WouldBlock => SpillError::Locked { dir: dir.display().to_string() },
             _ => fault("lock the spill directory")(source),
         })?;
-        let mut state = State::default();
-        let list = fault("list the spill directory");
-        let (recovery, next_id) = recover(&fs, &dir, &mut state, observer.as_ref()).map_err(list)?;
-        let shared = Arc::new(Shared::new(config, fs, observer, state, lock));
+        let segment_bytes = config.segment_bytes.as_u64();
+        let listed = list(&fs, &dir, segment_bytes).map_err(fault("list the spill directory"))?;
+        let Listed { state, recoverer, checkpoint, next_id, opened, misfits } = listed;
+        let shared = Arc::new(Shared::new(config, fs, observer, state, recoverer, lock));
+        if checkpoint.damaged {
+            shared.report_checkpoint();
+        }
         let (commands, orders) = mpsc::channel();
-        let writer = Writer::new(shared.clone(), next_id);
+        let recovery = std::thread::Builder::new()
+            .name("spill-recovery".into())
+            .spawn({
+                let (shared, commands) = (shared.clone(), commands.clone());
+                move || recover(&shared, &commands)
+            })
+            .map_err(fault("start the recovery of"))?;
+        let writer = Writer::new(shared.clone(), next_id, &checkpoint, misfits, recovery);
         std::thread::Builder::new()
             .name("spill".into())
             .spawn(move || writer.serve(&orders))
@@ -75,7 +93,24 @@ impl Spill {
         // 16 MiB / 1 KiB: far below what the semaphore can count.
         let permits = usize::try_from(WAITING_BYTES_MAX / PERMIT_BYTES).unwrap_or(usize::MAX);
         let waiting = Arc::new(Semaphore::new(permits));
-        Ok((Self(Arc::new(Handle { shared, commands, waiting })), recovery))
+        Ok((Self(Arc::new(Handle { shared, commands, waiting })), opened))
+    }
+
+    /// Waits until everything that an earlier process left is scanned, or the
+    /// queue is closed, and answers what was found until then.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only waits.
+    pub async fn recovered(&self) -> Recovery {
+        loop {
+            let notified = self.0.shared.recovered.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if let Some(found) = self.0.shared.state().recovery.clone() {
+                return found;
+            }
+            notified.await;
+        }
     }
 
     /// Makes records durable as one unit, in order, behind everything appended
@@ -100,7 +135,7 @@ impl Spill {
         let bounds = [
             (meta_bytes as u64, META_BYTES_MAX as u64),
             (bytes, config.append_bytes_max()),
-            (records.len() as u64, u64::from(config.records_max)),
+            (records.len() as u64, SEGMENT_RECORDS_MAX as u64),
         ];
         if let Some(&(bytes, max)) = bounds.iter().find(|(is, max)| is > max) {
             return Err(AppendError::TooLarge { records, bytes, max });
@@ -145,15 +180,23 @@ impl Spill {
             let notified = shared.readable.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            let (tickets, retry_at) = {
+            let (taken, retry_at) = {
                 let mut state = shared.state();
                 if state.closed {
                     return None;
                 }
                 let now = Instant::now();
-                let tickets = state.index.take(records_max.max(1), bytes_max, now);
-                (tickets, state.index.retry_at())
+                let taken = state.index.take(records_max.max(1), bytes_max, now);
+                (taken, state.index.retry_at())
             };
+            let tickets = taken.tickets;
+            if let Some(id) = taken.load {
+                let shared = shared.clone();
+                // If the runtime is shutting down, there is nobody to read for.
+                tokio::task::spawn_blocking(move || shared.load(id)).await.ok()?;
+                self.ask_tidy_if_lost(id);
+                continue;
+            }
             if tickets.is_empty() {
                 match retry_at {
                     Some(at) => {
@@ -173,7 +216,9 @@ impl Spill {
                 return None;
             };
             lease.hand_over();
-            self.ask_tidy(records.is_empty());
+            // A record was lost: something may be finished, or said of it.
+            let noted = !shared.state().notes.is_empty();
+            self.ask_tidy(records.is_empty() || noted);
             if !records.is_empty() {
                 return Some(records);
             }
@@ -215,12 +260,15 @@ impl Spill {
             disk_bytes: state.disk_bytes(),
             disk_max_bytes: shared.config.disk_max.as_u64(),
             segments: index.segments() as u64,
+            reserve_bytes: state.reserve_bytes(),
+            recovering: state.recovering,
             oldest: index.oldest().map(|at| at.elapsed()),
             written_bytes: counts.written_bytes,
             syncs: counts.syncs,
             dropped_records: counts.dropped_records,
             dropped_weight: counts.dropped_weight,
             lost_records: counts.lost_records,
+            lost_notes: counts.lost_notes,
             failed_syncs: counts.failed_syncs,
             failed_writes: counts.failed_writes,
             failed_reads: counts.failed_reads,
@@ -255,9 +303,43 @@ impl Spill {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn loaded_entries(&self) -> usize {
+        self.0.shared.state().index.loaded_entries()
+    }
+
+    fn ask_tidy_if_lost(&self, id: u64) {
+        let needed = {
+            let state = self.0.shared.state();
+            state.index.is_finished(id) || !state.notes.is_empty()
+        };
+        self.ask_tidy(needed);
+    }
+
     fn ask_tidy(&self, needed: bool) {
-        if needed && !self.0.shared.tidy_asked.swap(true, Ordering::AcqRel) {
-            let _ = self.0.commands.send(Command::Tidy);
+        if needed {
+            ask_tidy(&self.0.shared, &self.0.commands);
         }
     }
+}
+
+fn ask_tidy(shared: &Shared, commands: &mpsc::Sender<Command>) {
+    if !shared.tidy_asked.swap(true, Ordering::AcqRel) {
+        let _ = commands.send(Command::Tidy);
+    }
+}
+
+/// Scans what an earlier process left, until it is done or the queue closed.
+fn recover(shared: &Shared, commands: &mpsc::Sender<Command>) {
+    while !shared.state().closed && shared.recover_step() {
+        let needed = {
+            let state = shared.state();
+            state.checkpoint_due || !state.notes.is_empty() || state.index.has_finished()
+        };
+        if needed {
+            ask_tidy(shared, commands);
+        }
+    }
+    shared.abandon_recovery();
+    ask_tidy(shared, commands);
 }

@@ -1,64 +1,181 @@
-//! What is done at start, before the first append: read everything, keep what
-//! is sound, report what is not. Changes nothing on the disk.
+//! What an earlier process left: read everything, keep what is sound, report
+//! what is not. Changes nothing on the disk.
+//!
+//! It runs on a thread of its own while appends are taken already, one segment
+//! after the other, oldest first. Whoever needs the oldest segment before its
+//! turn makes the next steps itself.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Position;
+use super::checkpoint::{self, CHECKPOINT_FILE};
 use super::fs::Filesystem;
 use super::index::Entry;
-use super::scan::{DAMAGED_DIR, Scan, parse_segment_file_name};
-use super::segment::{GapReason, RecordInfo};
-use super::shared::State;
-use super::stats::{Observer, Recovery};
+use super::scan::{DAMAGED_DIR, Scan, ScannedSegment, Step, parse_free_file_name, parse_segment_file_name};
+use super::segment::{Gap, GapReason, RecordInfo};
+use super::shared::{Free, Shared, State, locked};
+use super::stats::{Opened, Recovering, Recovery};
 
-/// Fills the index from the directory; answers what was found and the first
-/// number that no segment has.
-pub(super) fn recover(
-    fs: &Arc<dyn Filesystem>,
-    dir: &Path,
-    state: &mut State,
-    observer: &dyn Observer,
-) -> io::Result<(Recovery, u64)> {
-    let mut recovery = Recovery::default();
-    let mut last_id = 0;
+/// The scan under way.
+pub(super) struct Recoverer {
+    scan: Scan,
+    found: Recovery,
+}
+
+/// What a listing of the directory says.
+pub(super) struct Listed {
+    pub(super) state: State,
+    pub(super) recoverer: Recoverer,
+    pub(super) checkpoint: checkpoint::Found,
+    pub(super) next_id: u64,
+    pub(super) opened: Opened,
+    /// Recycled files of another length than segments have now.
+    pub(super) misfits: Vec<u64>,
+}
+
+/// Lists the directory and reads the checkpoint: quick, whatever lies there.
+pub(super) fn list(fs: &Arc<dyn Filesystem>, dir: &Path, segment_bytes: u64) -> io::Result<Listed> {
+    let (mut state, mut segments, mut misfits, mut last_id) = (State::default(), Vec::new(), Vec::new(), 0);
     // Absent, as a rule.
     for file in fs.list(&dir.join(DAMAGED_DIR)).unwrap_or_default() {
         state.damaged_bytes += file.bytes;
         last_id = last_id.max(parse_segment_file_name(&file.name).unwrap_or(0));
     }
-    for segment in Scan::new(fs.clone(), dir)? {
+    for file in fs.list(dir)? {
+        if let Some(id) = parse_segment_file_name(&file.name) {
+            last_id = last_id.max(id);
+            segments.push((id, file.bytes));
+            state.index.add_unscanned(id, file.bytes);
+        } else if let Some(id) = parse_free_file_name(&file.name) {
+            last_id = last_id.max(id);
+            if file.bytes == segment_bytes {
+                state.free.push(Free { id, bytes: file.bytes });
+            } else {
+                misfits.push(id);
+            }
+        } else if file.name == CHECKPOINT_FILE {
+            state.checkpoint_bytes = file.bytes;
+        }
+    }
+    let checkpoint = checkpoint::read(fs.as_ref(), dir);
+    let listed: Option<BTreeSet<u64>> = checkpoint.checkpoint.as_ref().map(|known| known.listed.clone());
+    state.listed = listed.clone().unwrap_or_default();
+    let known_next = checkpoint.checkpoint.as_ref().map_or(0, |known| known.next_id);
+    // What is not one of ours at all gives no number.
+    let next_id = (last_id + 1).max(known_next.min(999_999_999_999));
+    let opened = Opened { segments: segments.len() as u64, bytes: segments.iter().map(|(_, bytes)| bytes).sum() };
+    let (segments_max, bytes_max) = (opened.segments, opened.bytes);
+    state.recovering = Some(Recovering { segments: segments_max, bytes: bytes_max, ..Recovering::default() });
+    let scan = Scan::of(fs.clone(), dir, segments, listed);
+    Ok(Listed {
+        state,
+        recoverer: Recoverer { scan, found: Recovery::default() },
+        checkpoint,
+        next_id,
+        opened,
+        misfits,
+    })
+}
+
+impl Shared {
+    /// Scans the next segment; `false` when there is none left.
+    pub(super) fn recover_step(&self) -> bool {
+        let mut recoverer = locked(&self.recoverer);
+        let Some(under_way) = recoverer.as_mut() else {
+            return false;
+        };
+        match under_way.scan.step() {
+            Some(Step::Segment(segment)) => self.take_in(segment, &mut under_way.found),
+            Some(Step::Vanished(id)) => self.forget(id),
+            None => {
+                if let Some(done) = recoverer.take() {
+                    self.end_recovery(done.found);
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The queue ends before everything was scanned.
+    pub(super) fn abandon_recovery(&self) {
+        if let Some(under_way) = locked(&self.recoverer).take() {
+            self.end_recovery(under_way.found);
+        }
+    }
+
+    fn end_recovery(&self, mut found: Recovery) {
+        let mut state = self.state();
+        found.gaps.shrink_to_fit();
+        state.recovering = None;
+        state.recovery = Some(found);
+        drop(state);
+        self.recovered.notify_waiters();
+        self.readable.notify_waiters();
+    }
+
+    /// The checkpoint holds nothing sound.
+    pub(super) fn report_checkpoint(&self) {
+        let bytes = self.state().checkpoint_bytes;
+        let gap = Gap { segment: 0, offset: 0, bytes, reason: GapReason::Checkpoint, records: None, weight: None };
+        self.note(self.observer.damaged(&gap));
+        if let Some(under_way) = locked(&self.recoverer).as_mut() {
+            under_way.found.gaps.push(gap);
+        }
+        self.state().checkpoint_due = true;
+    }
+
+    fn take_in(&self, segment: ScannedSegment, found: &mut Recovery) {
         let id = segment.id;
-        last_id = last_id.max(id);
-        recovery.segments += 1;
-        recovery.bytes += segment.bytes;
+        for gap in &segment.gaps {
+            self.note(self.observer.damaged(gap));
+        }
+        if segment.absent {
+            let mut state = self.state();
+            // It is told once.
+            state.listed.remove(&id);
+            state.checkpoint_due = true;
+            found.gaps.extend(segment.gaps);
+            return;
+        }
+        found.segments += 1;
+        found.bytes += segment.bytes;
+        // Told before anybody can be handed one of them.
+        for (record, info) in (0..).zip(&segment.records) {
+            let position = Position { segment: id, record };
+            self.observer.recovered(position, &info.meta, info.weight);
+            found.weight = found.weight.saturating_add(info.weight);
+        }
+        found.records += segment.records.len() as u64;
         // Nothing can be done with these, so they are not ours to delete.
         let unusable = segment.records.is_empty()
             && segment.gaps.iter().any(|gap| matches!(gap.reason, GapReason::Unreadable | GapReason::Version(_)));
+        let mut state = self.state();
+        if let Some(recovering) = &mut state.recovering {
+            recovering.segments_done += 1;
+            recovering.bytes_done += segment.bytes;
+        }
         if unusable {
+            state.index.remove(id);
             state.unusable_bytes += segment.bytes;
-            recovery.gaps.extend(segment.gaps);
-            continue;
+        } else {
+            if segment.is_used() {
+                state.listed.insert(id);
+            }
+            let entries = segment.records.iter().map(entry_of).collect();
+            state.index.scanned(id, entries, segment.end, segment.is_damaged());
         }
-        state.index.open_segment(id);
-        state.index.add_bytes(id, segment.bytes);
-        let entry = |record: &RecordInfo| {
-            let meta_bytes = u16::try_from(record.meta.len()).unwrap_or(u16::MAX);
-            Entry::new(record.offset, meta_bytes, record.payload_bytes, record.weight)
-        };
-        state.index.extend(id, segment.records.iter().map(entry).collect(), None);
-        state.index.close(id);
-        if segment.is_damaged() {
-            state.index.mark_damaged(id);
-        }
-        for (record, info) in (0..).zip(&segment.records) {
-            let position = Position { segment: id, record };
-            observer.recovered(position, &info.meta, info.weight);
-        }
-        recovery.gaps.extend(segment.gaps);
+        drop(state);
+        found.gaps.extend(segment.gaps);
+        self.readable.notify_waiters();
     }
-    recovery.records = state.index.records();
-    recovery.weight = state.index.weight();
-    Ok((recovery, last_id + 1))
+}
+
+/// A record of a scan as the index holds it.
+pub(super) fn entry_of(record: &RecordInfo) -> Entry {
+    let meta_bytes = u16::try_from(record.meta.len()).unwrap_or(u16::MAX);
+    Entry::new(record.offset, meta_bytes, record.payload_bytes, record.weight)
 }

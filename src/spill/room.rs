@@ -1,16 +1,24 @@
-//! Removing: what is finished, what is damaged, and by policy what is oldest.
-//! Runs on the writer's thread, like everything that changes the directory.
+//! Seeing to it that a commit has a place within every cap, by policy at the
+//! cost of the oldest data.
+//!
+//! With `drop-oldest`, one recycled segment is held in reserve as soon as
+//! anything is dropped: the commit for which room is needed goes there, together
+//! with what is said of the dropped records, and only when that is durable does
+//! the dropped segment become the new reserve. So whatever happens in between,
+//! its records are there or it is known that they are not.
 
 use std::io;
-use std::sync::Arc;
+use std::time::Instant;
 
-use super::config::Overflow;
-use super::fs::SegmentFile;
-use super::index::Doomed;
-use super::scan::{DAMAGED_DIR, parse_segment_file_name, segment_file_name};
+use bytes::Bytes;
+
+use super::config::{GONE_BYTES_MAX, Overflow};
+use super::index::{Doomed, Entry, Oldest};
 use super::segment::read_record;
+use super::shared::Dead;
 use super::stats::Gone;
 use super::writer::{Fault, Writer};
+use super::{Position, Record};
 
 /// Why a commit does not fit.
 struct Lack {
@@ -20,164 +28,161 @@ struct Lack {
 }
 
 impl Writer {
-    /// Removes finished segments, or puts them aside if they are damaged.
-    /// Answers how many went.
-    pub(super) fn tidy(&mut self) -> usize {
-        let finished = self.shared.state().index.finished();
-        let mut gone = 0;
-        for (id, bytes, damaged) in finished {
-            match self.discard(id, bytes, damaged) {
-                Ok(()) => {
-                    self.shared.forget(id);
-                    gone += 1;
-                }
-                Err(error) => self.shared.fault("remove a finished segment", &error),
-            }
-        }
-        if gone > 0 {
-            self.sync_deletions();
-        }
-        gone
-    }
-
-    fn sync_deletions(&self) {
-        let dir = &self.shared.config.dir;
-        if let Err(error) = self.sync(|| self.shared.fs.sync_dir(dir)) {
-            self.shared.fault("sync the directory after deleting", &error);
-        }
-    }
-
-    /// Takes a segment's file out of the queue.
-    fn discard(&self, id: u64, bytes: u64, damaged: bool) -> io::Result<()> {
-        let path = self.path(id);
-        if damaged && self.keep_aside(id, bytes).is_ok() {
-            return Ok(());
-        }
-        match self.shared.fs.remove(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    fn keep_aside(&self, id: u64, bytes: u64) -> io::Result<()> {
-        let max = self.shared.config.damaged_bytes_max();
-        if bytes > max {
-            tracing::warn!(segment = id, bytes, max, "damaged segment too large to keep");
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        while self.shared.state().damaged_bytes + bytes > max {
-            if !self.remove_oldest_damaged() {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-        }
-        let aside = self.shared.config.dir.join(DAMAGED_DIR);
-        self.shared.fs.create_dir(&aside)?;
-        let to = aside.join(segment_file_name(id));
-        self.shared.fs.rename(&self.path(id), &to)?;
-        self.shared.state().damaged_bytes += bytes;
-        tracing::warn!(segment = id, kept = %to.display(), "damaged segment put aside");
-        // Its records are done: a cut that undoes this costs a replay only.
-        self.sync(|| self.shared.fs.sync_dir(&aside))
-            .unwrap_or_else(|error| self.shared.fault("sync the damaged directory", &error));
-        Ok(())
-    }
-
-    /// Evidence goes before data.
-    fn remove_oldest_damaged(&self) -> bool {
-        let aside = self.shared.config.dir.join(DAMAGED_DIR);
-        let Ok(files) = self.shared.fs.list(&aside) else {
-            return false;
-        };
-        let oldest = files.iter().min_by_key(|file| parse_segment_file_name(&file.name));
-        let Some(file) = oldest else {
-            return false;
-        };
-        let removed = self.shared.fs.remove(&aside.join(&file.name)).is_ok();
-        if removed {
-            let mut state = self.shared.state();
-            state.damaged_bytes = state.damaged_bytes.saturating_sub(file.bytes);
-        }
-        removed
-    }
-
     /// Sees to it that a commit fits within every cap, or says why not.
     pub(super) fn make_room(&mut self, bytes: u64, records: usize) -> Result<(), Fault> {
-        while let Some(lack) = self.lacking(bytes, records) {
-            if lack.hopeless || !self.make_some_room() {
-                return Err(Fault::Full(lack.reason));
+        let growth = self.active.as_ref().filter(|active| active.fits(bytes, records));
+        if let Some(growth) = growth.map(|active| (active.bytes + bytes).saturating_sub(active.length)) {
+            while growth > 0 && self.allowed_bytes() < growth {
+                self.make_room_or_say_why(growth)?;
+            }
+            return Ok(());
+        }
+        let drops = self.shared.config.overflow == Overflow::DropOldest;
+        let mut dropped = false;
+        loop {
+            if self.shared.state().index.has_finished() {
+                self.tidy();
+            }
+            match self.obtainable(bytes) {
+                0 => dropped |= self.make_room_or_say_why(bytes)?,
+                1 if drops && !dropped && self.shared.state().dead.is_empty() => {
+                    // The last one is taken: the oldest makes the next.
+                    self.doom_oldest(false);
+                    return Ok(());
+                }
+                _ => return Ok(()),
             }
         }
-        Ok(())
     }
 
-    /// One step: finished segments, then evidence, then by policy the oldest data.
+    /// Segments for a commit of that size that can be had, up to two.
+    fn obtainable(&self, bytes: u64) -> u64 {
+        let size = self.shared.config.segment_bytes.as_u64().max(bytes);
+        let spare = self.shared.state().free.iter().filter(|free| free.bytes >= bytes).count() as u64;
+        if spare >= 2 {
+            return 2;
+        }
+        let allowed = self.allowed_bytes();
+        // The last may be a small one.
+        let made = (allowed / size).max(u64::from(allowed >= bytes));
+        (spare + made).min(2)
+    }
+
+    /// One step. Answers whether records were dropped.
+    fn make_room_or_say_why(&mut self, bytes: u64) -> Result<bool, Fault> {
+        let lack = self.lack(bytes);
+        let before = self.shared.state().counts.dropped_segments;
+        if lack.hopeless || !self.make_some_room() {
+            return Err(Fault::Full(lack.reason));
+        }
+        Ok(self.shared.state().counts.dropped_segments > before)
+    }
+
+    /// One step: finished segments, recycled ones, then evidence, then by policy
+    /// the oldest data.
     pub(super) fn make_some_room(&mut self) -> bool {
         self.tidy() > 0
+            || self.remove_spare()
             || self.remove_oldest_damaged()
-            || (self.shared.config.overflow == Overflow::DropOldest && self.drop_oldest())
+            || (self.shared.config.overflow == Overflow::DropOldest && self.doom_oldest(true))
     }
 
-    fn lacking(&self, bytes: u64, records: usize) -> Option<Lack> {
+    fn lack(&self, bytes: u64) -> Lack {
         let config = &self.shared.config;
-        let (used, held) = {
-            let state = self.shared.state();
-            (state.disk_bytes(), state.index.entries())
-        };
-        let lack = |reason, hopeless| Some(Lack { reason, hopeless });
+        let used = self.shared.state().disk_bytes();
         let disk_max = config.disk_max.as_u64();
         if used + bytes > disk_max {
             let reason = format!("{used} of {disk_max} bytes are used, {bytes} more are needed");
-            return lack(reason, false);
+            return Lack { reason, hopeless: false };
         }
-        if held + records > config.records_max as usize {
-            let max = config.records_max;
-            let reason = format!("{held} of {max} records are held, {records} more are needed");
-            return lack(reason, false);
-        }
-        // A file system that cannot tell is tried.
         let free = self.shared.fs.free_bytes(&config.dir).unwrap_or(u64::MAX);
         let needed = config.free_min.as_u64().saturating_add(bytes);
-        if free >= needed {
-            return None;
-        }
         let free_min = config.free_min;
         let reason = format!("{free} bytes are free, {bytes} are needed and {free_min} are left to others");
         // Others have filled the disk: giving up everything would not help.
-        lack(reason, free.saturating_add(used) < needed)
+        Lack { reason, hopeless: free.saturating_add(used) < needed }
     }
 
-    /// Removes the oldest closed segment without a record in flight and reports
-    /// what was in it.
-    fn drop_oldest(&mut self) -> bool {
-        let Some(Doomed { id, records }) = self.shared.state().index.start_drop() else {
-            return false;
+    /// Takes the oldest closed segment without a record in flight out of the
+    /// queue and reports what was in it. Its file goes at once, or when what is
+    /// said of its records is durable.
+    fn doom_oldest(&mut self, at_once: bool) -> bool {
+        let mut all_scanned = false;
+        let (doomed, gone) = loop {
+            let oldest = self.shared.state().index.start_drop(Instant::now());
+            match oldest {
+                Oldest::None => return false,
+                // What is in it has to be known exactly.
+                Oldest::Unscanned if all_scanned => return false,
+                Oldest::Unscanned => all_scanned = !self.shared.recover_step(),
+                Oldest::Doomed(doomed) => match self.gone(&doomed) {
+                    Ok(gone) => break (doomed, gone),
+                    Err(error) => {
+                        // Another one may be readable; this one may be later.
+                        self.shared.cannot_read(doomed.id, &error);
+                        self.shared.state().index.abandon_drop(doomed.id);
+                    }
+                },
+            }
         };
-        let file = self.shared.fs.open(&self.path(id)).ok();
-        let gone: Vec<Gone> = records
-            .into_iter()
-            .map(|(position, entry)| {
-                let read = |file: &Arc<dyn SegmentFile>| {
-                    let (meta, payload) = (usize::from(entry.meta_bytes), entry.payload_bytes);
-                    read_record(file.as_ref(), id, entry.offset, meta, payload).ok()?
-                };
-                Gone { position, meta: file.as_ref().and_then(read).map(|record| record.meta), weight: entry.weight }
-            })
-            .collect();
-        drop(file);
-        // Room is wanted, so a damaged one is not kept aside here.
-        if let Err(error) = self.discard(id, 0, false) {
-            self.shared.fault("remove the oldest segment", &error);
-            self.shared.state().index.abandon_drop(id);
-            return false;
-        }
-        let weight = gone.iter().fold(0u64, |sum, gone| sum.saturating_add(gone.weight));
-        tracing::warn!(segment = id, records = gone.len(), weight, "dropped the oldest segment: spill is full");
-        self.shared.count_dropped(gone.len() as u64, weight);
+        let Doomed { id, bytes, retired, records, weight, .. } = doomed;
+        tracing::warn!(segment = id, records, weight, "dropped the oldest segment: spill is full");
+        self.shared.count_dropped(records, weight);
         self.shared.forget(id);
-        for record in gone {
-            self.shared.observer.dropped(record);
+        self.shared.state().dead.push(Dead { id, bytes, retired, due: at_once });
+        if records > 0 {
+            self.shared.note(self.shared.observer.dropped(gone));
         }
-        self.sync_deletions();
-        true
+        !at_once || self.tidy() > 0
+    }
+
+    /// What is lost with a segment. One that the file system has refused to read
+    /// for a while is given up without its content.
+    ///
+    /// # Errors
+    /// If it refuses for the first time.
+    fn gone(&self, doomed: &Doomed) -> io::Result<Vec<Gone>> {
+        let id = doomed.id;
+        let ready: Vec<(Position, Entry)> = match &doomed.ready {
+            Some(ready) => ready.clone(),
+            None => {
+                let entries = self.shared.entries_of(id, doomed.end);
+                let entries = if doomed.refused { entries.unwrap_or_default() } else { entries? };
+                (0..).zip(entries).map(|(record, entry)| (Position { segment: id, record }, entry)).collect()
+            }
+        };
+        let file = match self.shared.fs.open(&self.path(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound && !doomed.refused => return Err(error),
+            opened => opened.ok(),
+        };
+        let mut kept = 0;
+        let mut gone: Vec<Gone> = Vec::with_capacity(ready.len());
+        for (position, entry) in ready {
+            let (meta_bytes, payload_bytes) = (usize::from(entry.meta_bytes), entry.payload_bytes);
+            let read = file
+                .as_ref()
+                .map_or(Ok(None), |file| read_record(file.as_ref(), id, entry.offset, meta_bytes, payload_bytes));
+            let read = if doomed.refused { read.unwrap_or_default() } else { read? };
+            let weight = entry.weight;
+            let Some(Record { meta, payload, .. }) = read else {
+                gone.push(Gone { position, meta: None, payload: None, weight });
+                continue;
+            };
+            kept += payload.len() as u64;
+            gone.push(if kept > GONE_BYTES_MAX {
+                // A copy: a slice would hold the payload.
+                Gone { position, meta: Some(Bytes::copy_from_slice(&meta)), payload: None, weight }
+            } else {
+                Gone { position, meta: Some(meta), payload: Some(payload), weight }
+            });
+        }
+        // Damaged since they were counted: their sum is still known.
+        let told = gone.iter().fold(0u64, |sum, gone| sum.saturating_add(gone.weight));
+        if (gone.len() as u64) < doomed.records {
+            let position = Position { segment: id, record: u32::MAX };
+            let weight = doomed.weight.saturating_sub(told);
+            gone.push(Gone { position, meta: None, payload: None, weight });
+        }
+        Ok(gone)
     }
 }

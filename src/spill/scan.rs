@@ -6,15 +6,16 @@
 //! commit that is not complete yet ([`GapReason::Torn`]), and a segment may
 //! vanish between the listing and the reading: it is left out then.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Record;
+use super::checkpoint;
 use super::frame::Header;
 use super::fs::{Filesystem, RealFs, SegmentFile};
-use super::segment::{Found, Gap, GapReason, Pass, RecordInfo, Window, read_record};
+use super::segment::{Found, Gap, GapReason, Pass, RecordInfo, Unused, Window, read_record};
 
 /// Directory beside the segments for damaged ones.
 pub(super) const DAMAGED_DIR: &str = "damaged";
@@ -28,9 +29,25 @@ pub fn segment_file_name(id: u64) -> String {
 /// The number in the name of a segment's file; `None` for any other name.
 #[must_use]
 pub fn parse_segment_file_name(name: &str) -> Option<u64> {
-    let id = name.strip_suffix(".seg")?.parse().ok()?;
+    parse(name, ".seg", segment_file_name)
+}
+
+/// The name of a recycled segment that waits to be written again.
+#[must_use]
+pub fn free_file_name(id: u64) -> String {
+    format!("{id:012}.free")
+}
+
+/// The number in the name of a recycled segment; `None` for any other name.
+#[must_use]
+pub fn parse_free_file_name(name: &str) -> Option<u64> {
+    parse(name, ".free", free_file_name)
+}
+
+fn parse(name: &str, suffix: &str, name_of: fn(u64) -> String) -> Option<u64> {
+    let id = name.strip_suffix(suffix)?.parse().ok()?;
     // Twelve digits are 8 EiB of segments of 8 MiB; more is not ours.
-    (id < 1_000_000_000_000 && segment_file_name(id) == name).then_some(id)
+    (id < 1_000_000_000_000 && name_of(id) == name).then_some(id)
 }
 
 /// A segment that was scanned.
@@ -39,14 +56,19 @@ pub struct ScannedSegment {
     pub id: u64,
     /// Its file.
     pub path: PathBuf,
-    /// Length of the file.
+    /// Length of the file; 0 if it is missing.
     pub bytes: u64,
     /// What is sound in it, in order.
     pub records: Vec<RecordInfo>,
     /// What is not.
     pub gaps: Vec<Gap>,
+    /// Where the queue's records end.
+    pub(super) end: u64,
+    /// The checkpoint lists it, and it is not there.
+    pub(super) absent: bool,
     file: Option<Arc<dyn SegmentFile>>,
     found: Found,
+    unused: Option<Unused>,
 }
 
 impl std::fmt::Debug for ScannedSegment {
@@ -78,18 +100,40 @@ impl ScannedSegment {
     pub fn is_damaged(&self) -> bool {
         self.gaps.iter().any(|gap| !matches!(gap.reason, GapReason::Torn | GapReason::Unreadable))
     }
+
+    /// Whether a record of its own lies in it.
+    pub(super) fn is_used(&self) -> bool {
+        self.found.first.is_some()
+    }
+
+    fn gap(&mut self, bytes: u64, reason: GapReason, records: Option<u64>) {
+        self.gaps.push(Gap { segment: self.id, offset: 0, bytes, reason, records, weight: None });
+    }
 }
 
 /// The segments of a directory, oldest first; see [`scan`].
 pub struct Scan {
     fs: Arc<dyn Filesystem>,
     dir: PathBuf,
-    ids: VecDeque<(u64, u64)>,
-    previous: Option<(u64, u64)>,
+    /// Numbers and lengths; `None` for one that is listed and not there.
+    items: VecDeque<(u64, Option<u64>)>,
+    present: BTreeSet<u64>,
+    /// What the checkpoint lists, if there is a sound one.
+    listed: Option<BTreeSet<u64>>,
+    /// Number of the last one, and the run and sequence that should follow.
+    previous: Option<(u64, u64, u64)>,
+}
+
+/// What comes next.
+pub(super) enum Step {
+    Segment(ScannedSegment),
+    /// It was removed since the listing.
+    Vanished(u64),
 }
 
 /// Goes through the segments of a directory, oldest first, one in memory at a
-/// time, checking everything. Blocking; takes no lock and changes nothing.
+/// time, checking everything. Those that the checkpoint misses are among them,
+/// with a gap. Blocking; takes no lock and changes nothing.
 ///
 /// # Errors
 /// If the directory cannot be listed.
@@ -97,62 +141,142 @@ pub fn scan(dir: &Path) -> io::Result<Scan> {
     Scan::new(Arc::new(RealFs), dir)
 }
 
+/// Reads and checks a whole segment; `None` if it is not there (any more).
+pub(super) fn load(fs: &dyn Filesystem, dir: &Path, id: u64, listed_bytes: u64) -> Option<ScannedSegment> {
+    let path = dir.join(segment_file_name(id));
+    let mut pass = Pass::new(id);
+    let opened = fs.open(&path);
+    let mut bytes = listed_bytes;
+    let read = opened.as_ref().map_err(io::Error::kind).and_then(|file| {
+        bytes = file.bytes().map_err(|error| error.kind())?;
+        pass.run(file.as_ref(), bytes).map_err(|error| error.kind())
+    });
+    match read {
+        // What was read may be a file that got another name meanwhile.
+        Ok(()) if fs.open(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) => return None,
+        Ok(()) => {}
+        Err(io::ErrorKind::NotFound) => return None,
+        Err(_) => {
+            // Nothing of it is used: half a segment would look whole.
+            pass = Pass::new(id);
+            pass.gap(0, bytes, GapReason::Unreadable, (None, None));
+        }
+    }
+    let Pass { records, gaps, found, unused, .. } = pass;
+    let (file, end, absent) = (opened.ok(), bytes, false);
+    Some(ScannedSegment { id, path, bytes, records, gaps, end, absent, file, found, unused })
+}
+
 impl Scan {
     pub(super) fn new(fs: Arc<dyn Filesystem>, dir: &Path) -> io::Result<Self> {
-        let mut ids: Vec<_> = fs
-            .list(dir)?
-            .iter()
-            .filter_map(|entry| Some((parse_segment_file_name(&entry.name)?, entry.bytes)))
-            .collect();
-        ids.sort_unstable();
-        Ok(Self { fs, dir: dir.to_owned(), ids: ids.into(), previous: None })
+        let listed = checkpoint::read(fs.as_ref(), dir).checkpoint.map(|checkpoint| checkpoint.listed);
+        let files = fs.list(dir)?;
+        let segment = |entry: &super::fs::DirEntry| Some((parse_segment_file_name(&entry.name)?, entry.bytes));
+        Ok(Self::of(fs, dir, files.iter().filter_map(segment).collect(), listed))
+    }
+
+    /// Of segments with these lengths.
+    pub(super) fn of(
+        fs: Arc<dyn Filesystem>,
+        dir: &Path,
+        files: Vec<(u64, u64)>,
+        listed: Option<BTreeSet<u64>>,
+    ) -> Self {
+        let present: BTreeSet<u64> = files.iter().map(|(id, _)| *id).collect();
+        let mut items: Vec<_> = files.into_iter().map(|(id, bytes)| (id, Some(bytes))).collect();
+        items.extend(listed.iter().flatten().filter(|id| !present.contains(id)).map(|id| (*id, None)));
+        items.sort_unstable();
+        Self { fs, dir: dir.to_owned(), items: items.into(), present, listed, previous: None }
     }
 
     /// Segments still to come and their bytes, for a progress bar.
     #[must_use]
     pub fn remaining(&self) -> (usize, u64) {
-        (self.ids.len(), self.ids.iter().map(|(_, bytes)| bytes).sum())
-    }
-
-    fn load(&self, id: u64, listed_bytes: u64) -> Option<ScannedSegment> {
-        let path = self.dir.join(segment_file_name(id));
-        let mut pass = Pass { segment: id, records: Vec::new(), gaps: Vec::new(), found: Found::default() };
-        let opened = self.fs.open(&path);
-        let mut bytes = listed_bytes;
-        let read = opened.as_ref().map_err(io::Error::kind).and_then(|file| {
-            bytes = file.bytes().map_err(|error| error.kind())?;
-            pass.run(file.as_ref(), bytes).map_err(|error| error.kind())
-        });
-        match read {
-            Ok(()) => {}
-            Err(io::ErrorKind::NotFound) => return None,
-            Err(_) => {
-                // Nothing of it is used: half a segment would look whole.
-                pass.records.clear();
-                pass.gaps.clear();
-                pass.found = Found::default();
-                pass.gap(0, bytes, GapReason::Unreadable, (None, None));
-            }
-        }
-        Some(ScannedSegment {
-            id,
-            path,
-            bytes,
-            records: pass.records,
-            gaps: pass.gaps,
-            file: opened.ok(),
-            found: pass.found,
-        })
+        let present = self.items.iter().filter_map(|(_, bytes)| *bytes);
+        (present.clone().count(), present.sum())
     }
 
     /// The number of the next segment in which a header is sound, and that one.
     fn following(&self) -> Option<(u64, Header)> {
-        self.ids.iter().find_map(|&(id, _)| {
+        self.items.iter().filter(|(_, bytes)| bytes.is_some()).find_map(|&(id, _)| {
             let file = self.fs.open(&self.dir.join(segment_file_name(id))).ok()?;
             let mut window = Window::new(file.as_ref(), file.bytes().ok()?);
-            let header = window.find_header(id, 0).ok()?.0?;
+            let header = window.search(id, 0).ok()?.next?;
             Some((id, header))
         })
+    }
+
+    pub(super) fn step(&mut self) -> Option<Step> {
+        let (id, bytes) = self.items.pop_front()?;
+        let Some(bytes) = bytes else {
+            return Some(Step::Segment(self.absent(id)));
+        };
+        let Some(mut segment) = load(self.fs.as_ref(), &self.dir, id, bytes) else {
+            return Some(Step::Vanished(id));
+        };
+        self.judge(&mut segment);
+        if let (Some((_, run, next)), Some((first_run, first))) = (self.previous, segment.found.first)
+            && run == first_run
+            && let Some(gap) = segment.gaps.first_mut().filter(|gap| gap.offset == 0)
+            && gap.records.is_none()
+        {
+            gap.records = first.checked_sub(next);
+        }
+        if let Some((following, header)) = self.following() {
+            settle(&mut segment, following, &header);
+        }
+        self.previous = segment.found.next.map(|(run, next)| (id, run, next));
+        Some(Step::Segment(segment))
+    }
+
+    /// One that the checkpoint lists and that is not there. How many records
+    /// it had is known if both its neighbours are there.
+    fn absent(&mut self, id: u64) -> ScannedSegment {
+        let before = self.previous.take().filter(|(previous, ..)| previous + 1 == id);
+        let after = self.following().filter(|(following, header)| *following == id + 1 && header.offset == 0);
+        let records = before.zip(after).and_then(|((_, run, next), (_, header))| {
+            (header.run == run).then(|| header.sequence.checked_sub(next)).flatten()
+        });
+        let path = self.dir.join(segment_file_name(id));
+        let mut segment = ScannedSegment {
+            id,
+            path,
+            bytes: 0,
+            records: Vec::new(),
+            gaps: Vec::new(),
+            end: 0,
+            absent: true,
+            file: None,
+            found: Found::default(),
+            unused: None,
+        };
+        segment.gap(0, GapReason::Missing, records);
+        segment
+    }
+
+    /// Says by the checkpoint what a file without a record of its own is: one
+    /// that was never used, or one whose content is gone.
+    fn judge(&self, segment: &mut ScannedSegment) {
+        let listed = self.listed.as_ref().map(|listed| listed.contains(&segment.id));
+        let Some(unused) = segment.unused else {
+            if listed == Some(true) && !segment.is_used() {
+                // It was durable, so it was not torn.
+                let torn = segment.gaps.iter_mut().filter(|gap| gap.reason == GapReason::Torn);
+                torn.for_each(|gap| gap.reason = GapReason::Header);
+            }
+            return;
+        };
+        let lives =
+            |id: u64| self.present.contains(&id) || self.listed.as_ref().is_some_and(|known| known.contains(&id));
+        let reason = match (listed, unused) {
+            (Some(true), Unused::Foreign(_)) => GapReason::Foreign,
+            (Some(true), _) => GapReason::Header,
+            // A file is recycled when its old name is gone for good: a copy.
+            (_, Unused::Foreign(id)) if lives(id) => GapReason::Foreign,
+            (None, Unused::Other) => GapReason::Torn,
+            _ => return,
+        };
+        segment.gap(segment.bytes, reason, None);
     }
 }
 
@@ -161,22 +285,10 @@ impl Iterator for Scan {
 
     fn next(&mut self) -> Option<ScannedSegment> {
         loop {
-            let (id, bytes) = self.ids.pop_front()?;
-            let Some(mut segment) = self.load(id, bytes) else {
-                continue;
-            };
-            if let (Some((run, next)), Some((first_run, first))) = (self.previous, segment.found.first)
-                && run == first_run
-                && let Some(gap) = segment.gaps.first_mut().filter(|gap| gap.offset == 0)
-                && gap.records.is_none()
-            {
-                gap.records = first.checked_sub(next);
+            match self.step()? {
+                Step::Segment(segment) => return Some(segment),
+                Step::Vanished(_) => {}
             }
-            if let Some((following, header)) = self.following() {
-                settle(&mut segment, following, &header);
-            }
-            self.previous = segment.found.next;
-            return Some(segment);
         }
     }
 }
@@ -192,6 +304,7 @@ fn settle(segment: &mut ScannedSegment, following: u64, header: &Header) {
         return;
     };
     segment.records.retain(|record| record.run != run || record.sequence < sequence);
+    segment.end = segment.records.last().map_or(0, |last| u64::from(last.offset) + 1);
     if header.offset > 0 {
         // Its start is damaged: what it began with is not known.
         return;

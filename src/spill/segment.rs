@@ -30,8 +30,11 @@ pub enum GapReason {
     /// Written by a later version of this program; left alone.
     Version(u8),
     /// Records missing between this segment and the next: it was cut off or an
-    /// older copy was put back.
+    /// older copy was put back. Or the whole segment is gone that the
+    /// checkpoint knows.
     Missing,
+    /// The checkpoint itself (segment 0 here): what it knew is not known now.
+    Checkpoint,
     /// The file system refused to read the segment; it is left alone.
     Unreadable,
 }
@@ -157,27 +160,45 @@ impl<'a> Window<'a> {
         Ok(hasher.finalize() == header.body_crc)
     }
 
-    /// The first sound header at or after `from`, and whether everything that
-    /// was passed over is zero.
-    pub(super) fn find_header(&mut self, segment: u64, from: u64) -> io::Result<(Option<Header>, bool)> {
+    /// Whether a header of this segment lay here before it was damaged.
+    fn was_header(&mut self, segment: u64, offset: u64) -> io::Result<bool> {
+        let bytes = self.get(offset, HEADER_BYTES)?.first_chunk();
+        // Files are whole blocks: a shorter rest was cut off.
+        Ok(bytes.is_none_or(|bytes| Header::was_here(bytes, segment, offset)))
+    }
+
+    /// Looks for the first sound header at or after `from`.
+    pub(super) fn search(&mut self, segment: u64, from: u64) -> io::Result<Search> {
         const STEP: usize = 64 << 10;
         let mut at = align_up(from, ALIGN_BYTES);
-        let mut zero = true;
+        let mut found = Search { next: None, end: from, zero: true };
+        let mut stale = None;
         loop {
             let piece = self.get(at, STEP)?;
             if piece.is_empty() {
-                return Ok((None, zero));
+                found.end = stale.unwrap_or(found.end);
+                return Ok(found);
             }
             let (length, mut candidates) = (piece.len(), Vec::new());
             for (index, word) in piece.chunks(8).enumerate() {
                 if word.starts_with(&MAGIC) {
-                    candidates.push((at + 8 * index as u64, zero));
+                    candidates.push(at + 8 * index as u64);
                 }
-                zero &= word.iter().all(|&byte| byte == 0);
+                if word.iter().any(|&byte| byte != 0) {
+                    found.end = at + (8 * index + word.len()) as u64;
+                    found.zero = false;
+                }
             }
-            for (offset, zero_before) in candidates {
-                if let Ok(header) = self.header(segment, offset)? {
-                    return Ok((Some(header), zero_before));
+            for offset in candidates {
+                match self.header(segment, offset)? {
+                    Ok(header) => {
+                        found.next = Some(header);
+                        return Ok(found);
+                    }
+                    Err(NoHeader::Foreign { segment: other }) if other < segment && offset % BLOCK_BYTES == 0 => {
+                        stale.get_or_insert(offset);
+                    }
+                    Err(_) => {}
                 }
             }
             at += align_up(length as u64, ALIGN_BYTES);
@@ -185,14 +206,41 @@ impl<'a> Window<'a> {
     }
 }
 
+/// What lies behind a place where no record starts.
+pub(super) struct Search {
+    pub(super) next: Option<Header>,
+    /// Where what an earlier segment left begins, or only zeros follow; has a
+    /// meaning only without a next header.
+    end: u64,
+    /// Nothing but zeros.
+    zero: bool,
+}
+
+/// What a file holds in which no record of its own was ever found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unused {
+    /// Nothing.
+    Zeros,
+    /// A sound header of another segment at its start.
+    Foreign(u64),
+    /// Something else.
+    Other,
+}
+
 pub(super) struct Pass {
     pub(super) segment: u64,
     pub(super) records: Vec<RecordInfo>,
     pub(super) gaps: Vec<Gap>,
     pub(super) found: Found,
+    /// Set if no record of its own was ever in it, as far as can be seen.
+    pub(super) unused: Option<Unused>,
 }
 
 impl Pass {
+    pub(super) fn new(segment: u64) -> Self {
+        Self { segment, records: Vec::new(), gaps: Vec::new(), found: Found::default(), unused: None }
+    }
+
     pub(super) fn gap(&mut self, offset: u64, bytes: u64, reason: GapReason, lost: (Option<u64>, Option<u64>)) {
         let (records, weight) = lost;
         if self.gaps.len() >= GAPS_MAX
@@ -211,7 +259,11 @@ impl Pass {
     pub(super) fn run(&mut self, file: &dyn SegmentFile, length: u64) -> io::Result<()> {
         let mut window = Window::new(file, length);
         let (mut at, mut tail, mut at_commit_start) = (0, 0, true);
+        if length == 0 {
+            self.unused = Some(Unused::Zeros);
+        }
         while at < length {
+            let before = (tail, self.found.next_at_tail);
             if at_commit_start {
                 tail = at;
                 self.found.next_at_tail = self.found.next;
@@ -219,16 +271,41 @@ impl Pass {
             let header = match window.header(self.segment, at)? {
                 Ok(header) => header,
                 Err(why) => {
-                    let (next, zero) = window.find_header(self.segment, at)?;
-                    let end = next.map_or(length, |header| u64::from(header.offset));
-                    if next.is_none() && zero && at_commit_start {
-                        // What was never written is no gap.
-                        break;
+                    let Search { next, end, zero } = window.search(self.segment, at)?;
+                    if next.is_none() && at_commit_start {
+                        let own = match why {
+                            NoHeader::Foreign { segment } => segment >= self.segment,
+                            NoHeader::Version(_) => true,
+                            NoHeader::Damaged => window.was_header(self.segment, at)?,
+                        };
+                        if zero || !own {
+                            // What was never written is no gap, nor is what an
+                            // earlier segment left in a recycled file. So the
+                            // last commit is the one before.
+                            (tail, self.found.next_at_tail) = before;
+                            self.unused = (at == 0).then_some(match why {
+                                _ if zero => Unused::Zeros,
+                                NoHeader::Foreign { segment } => Unused::Foreign(segment),
+                                _ => Unused::Other,
+                            });
+                            break;
+                        }
                     }
                     let lost = next.and_then(|header| self.missing_before(&header));
-                    self.gap(at, end - at, reason_of(why), (lost, None));
-                    at = end;
-                    at_commit_start = next.is_some_and(|header| header.first);
+                    let reason = self.reason_of(why);
+                    match next {
+                        Some(header) => {
+                            let end = u64::from(header.offset);
+                            self.gap(at, end - at, reason, (lost, None));
+                            at = end;
+                            at_commit_start = header.first;
+                        }
+                        None => {
+                            self.gap(at, end - at, reason, (lost, None));
+                            at_commit_start = true;
+                            break;
+                        }
+                    }
                     continue;
                 }
             };
@@ -274,12 +351,14 @@ impl Pass {
         let (run, next) = self.found.next?;
         (run == header.run).then(|| header.sequence.checked_sub(next)).flatten()
     }
-}
 
-fn reason_of(why: NoHeader) -> GapReason {
-    match why {
-        NoHeader::Damaged => GapReason::Header,
-        NoHeader::Foreign => GapReason::Foreign,
-        NoHeader::Version(version) => GapReason::Version(version),
+    fn reason_of(&self, why: NoHeader) -> GapReason {
+        match why {
+            // What an earlier segment left shows through.
+            NoHeader::Foreign { segment } if segment < self.segment => GapReason::Header,
+            NoHeader::Damaged => GapReason::Header,
+            NoHeader::Foreign { .. } => GapReason::Foreign,
+            NoHeader::Version(version) => GapReason::Version(version),
+        }
     }
 }

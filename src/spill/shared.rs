@@ -1,5 +1,6 @@
 //! What the handles, the readers and the writer's thread share, and the reading.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,11 +9,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::config::Config;
+use super::frame::framed_bytes;
 use super::fs::{Filesystem, SegmentFile};
-use super::index::{Index, Ticket};
-use super::scan::segment_file_name;
-use super::segment::read_record;
-use super::stats::{Gone, Observer};
+use super::index::{Entry, Index, Ticket};
+use super::recovery::{Recoverer, entry_of};
+use super::scan::{load, segment_file_name};
+use super::segment::{GapReason, read_record};
+use super::stats::{Gone, Observer, Recovering, Recovery};
 use super::{Position, Record};
 
 /// An unreadable segment is tried again this often.
@@ -31,14 +34,55 @@ pub(super) struct State {
     /// Segments that could not be read at start, or are of a later version:
     /// left alone.
     pub(super) unusable_bytes: u64,
+    /// Recycled segments, ready to be taken.
+    pub(super) free: Vec<Free>,
+    /// Segments that left the queue and whose files are still there.
+    pub(super) dead: Vec<Dead>,
+    /// Segments that the next checkpoint lists.
+    pub(super) listed: BTreeSet<u64>,
+    pub(super) checkpoint_bytes: u64,
+    /// It says what is not true any more.
+    pub(super) checkpoint_due: bool,
+    pub(super) recovering: Option<Recovering>,
+    /// When the scan of earlier segments is over.
+    pub(super) recovery: Option<Recovery>,
+    /// What the observer wants to be known about what is gone, not yet written.
+    pub(super) notes: Vec<Record>,
     pub(super) counts: Counts,
     pub(super) closed: bool,
 }
 
 impl State {
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.index.bytes() + self.damaged_bytes + self.unusable_bytes
+        let dead = self.dead.iter().map(|dead| dead.bytes).sum::<u64>();
+        self.index.bytes() + self.damaged_bytes + self.unusable_bytes + self.reserve_bytes() + dead
     }
+
+    pub(super) fn reserve_bytes(&self) -> u64 {
+        self.free.iter().map(|free| free.bytes).sum()
+    }
+
+    /// Bytes that the notes take in a commit.
+    pub(super) fn notes_bytes(&self) -> u64 {
+        self.notes.iter().map(framed_bytes).sum()
+    }
+}
+
+/// A recycled segment: its file may be written again under a new number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Free {
+    pub(super) id: u64,
+    pub(super) bytes: u64,
+}
+
+/// A segment whose records are done with, but not its file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dead {
+    pub(super) id: u64,
+    pub(super) bytes: u64,
+    pub(super) retired: bool,
+    /// What is said of its records is durable: the file may go.
+    pub(super) due: bool,
 }
 
 #[derive(Default)]
@@ -50,8 +94,10 @@ pub(super) struct Counts {
     pub(super) failing: bool,
     pub(super) failed_reads: u64,
     pub(super) dropped_records: u64,
+    pub(super) dropped_segments: u64,
     pub(super) dropped_weight: u64,
     pub(super) lost_records: u64,
+    pub(super) lost_notes: u64,
     pub(super) last_error: Option<String>,
 }
 
@@ -61,13 +107,15 @@ pub(super) struct Shared {
     pub(super) fs: Arc<dyn Filesystem>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) readable: Notify,
+    pub(super) recovered: Notify,
+    pub(super) recoverer: Mutex<Option<Recoverer>>,
     pub(super) tidy_asked: AtomicBool,
     state: Mutex<State>,
     open_files: Mutex<Vec<(u64, Arc<dyn SegmentFile>)>>,
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing that holds these locks can stop halfway.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -78,6 +126,7 @@ impl Shared {
         fs: Arc<dyn Filesystem>,
         observer: Arc<dyn Observer>,
         state: State,
+        recoverer: Recoverer,
         lock: Box<dyn Send + Sync>,
     ) -> Self {
         Self {
@@ -85,6 +134,8 @@ impl Shared {
             fs,
             observer,
             readable: Notify::new(),
+            recovered: Notify::new(),
+            recoverer: Mutex::new(Some(recoverer)),
             tidy_asked: AtomicBool::new(false),
             state: Mutex::new(state),
             open_files: Mutex::default(),
@@ -108,14 +159,61 @@ impl Shared {
 
     pub(super) fn count_dropped(&self, records: u64, weight: u64) {
         let counts = &mut self.state().counts;
+        counts.dropped_segments += 1;
         counts.dropped_records += records;
         counts.dropped_weight = counts.dropped_weight.saturating_add(weight);
     }
 
-    /// A segment's file is gone.
+    /// A segment is none of the queue's any more.
     pub(super) fn forget(&self, id: u64) {
-        self.state().index.remove(id);
+        {
+            let mut state = self.state();
+            state.index.remove(id);
+            state.listed.remove(&id);
+        }
         locked(&self.open_files).retain(|(open, _)| *open != id);
+    }
+
+    /// The records of a segment that is not loaded; everything is read and
+    /// checked again. Empty if its file is gone.
+    pub(super) fn entries_of(&self, id: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let Some(segment) = load(self.fs.as_ref(), &self.config.dir, id, 0) else {
+            return Ok(Vec::new());
+        };
+        if segment.gaps.iter().any(|gap| gap.reason == GapReason::Unreadable) {
+            return Err(io::Error::other("the segment cannot be read"));
+        }
+        Ok(segment.records.iter().filter(|record| u64::from(record.offset) < end).map(entry_of).collect())
+    }
+
+    /// Loads a segment that is to be read now. Blocking.
+    pub(super) fn load(&self, id: u64) {
+        let Some(end) = self.state().index.to_load(id) else {
+            return;
+        };
+        match self.entries_of(id, end) {
+            Ok(entries) => {
+                let (records, weight) = {
+                    let mut state = self.state();
+                    let lost = state.index.load(id, entries);
+                    state.counts.lost_records += lost.0;
+                    lost
+                };
+                if records > 0 {
+                    tracing::error!(segment = id, records, weight, "records were damaged on disk");
+                    let position = Position { segment: id, record: u32::MAX };
+                    self.note(self.observer.lost(Gone { position, meta: None, payload: None, weight }));
+                }
+            }
+            Err(error) => self.cannot_read(id, &error),
+        }
+    }
+
+    pub(super) fn cannot_read(&self, id: u64, error: &io::Error) {
+        self.fault("read a segment", error);
+        let mut state = self.state();
+        state.counts.failed_reads += 1;
+        state.index.postpone(id, Instant::now() + READ_AGAIN_AFTER);
     }
 
     fn open(&self, id: u64) -> io::Result<Arc<dyn SegmentFile>> {
@@ -169,15 +267,12 @@ impl Shared {
                         offset = ticket.entry.offset,
                         "a record was damaged on disk"
                     );
-                    self.observer.lost(Gone { position, meta: None, weight: ticket.entry.weight });
+                    let gone = Gone { position, meta: None, payload: None, weight: ticket.entry.weight };
+                    self.note(self.observer.lost(gone));
                 }
                 Err(error) => {
                     refused = Some(position.segment);
-                    self.fault("read a segment", &error);
-                    let mut state = self.state();
-                    state.counts.failed_reads += 1;
-                    let at = Instant::now() + READ_AGAIN_AFTER;
-                    state.index.postpone(position.segment, at);
+                    self.cannot_read(position.segment, &error);
                 }
             }
         }

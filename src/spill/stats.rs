@@ -25,6 +25,11 @@ pub struct Stats {
     pub disk_max_bytes: u64,
     /// Segments in use.
     pub segments: u64,
+    /// Bytes of recycled segments that wait; part of `disk_bytes`.
+    pub reserve_bytes: u64,
+    /// How far the scan of what was there at start has come; `None` when it is
+    /// over. Until then `backlog_records` counts what it has found so far.
+    pub recovering: Option<Recovering>,
     /// Age of the oldest record, to the second; `None` if there is none or it
     /// was recovered from an earlier process.
     pub oldest: Option<Duration>,
@@ -38,7 +43,9 @@ pub struct Stats {
     pub dropped_weight: u64,
     /// Records found damaged while reading, after recovery.
     pub lost_records: u64,
-    /// Syncs that failed; each retired a segment.
+    /// Records of the observer about what is gone that did not fit.
+    pub lost_notes: u64,
+    /// Syncs that failed. One of a segment retired it.
     pub failed_syncs: u64,
     /// Writes and creations that failed.
     pub failed_writes: u64,
@@ -48,6 +55,28 @@ pub struct Stats {
     pub failing: bool,
     /// The last fault of the file system, with what was being done.
     pub last_error: Option<String>,
+}
+
+/// What lies there at start, before anything is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Opened {
+    /// Segments.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// How far the scan of earlier segments has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Recovering {
+    /// Segments scanned.
+    pub segments_done: u64,
+    /// Of so many.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes_done: u64,
+    /// Of so many.
+    pub bytes: u64,
 }
 
 /// What was found at start.
@@ -72,25 +101,46 @@ pub struct Gone {
     pub position: Position,
     /// The caller's meta, if it could still be read.
     pub meta: Option<Bytes>,
+    /// The content, if it could still be read. Of one dropped segment at most
+    /// [`super::config::GONE_BYTES_MAX`] are kept in memory at once.
+    pub payload: Option<Bytes>,
     /// The caller's weight.
     pub weight: u64,
 }
 
 /// Told about every record that comes or goes other than by append and ack, so
-/// that the caller's books are exact. Called on the queue's own threads: be
-/// short, and do not call back into the queue.
+/// that the caller's books are exact. Called on the queue's own threads, of a
+/// record's fate after it was `recovered`: be short, and do not call back into the queue.
+///
+/// Three of the calls answer records: what the owner wants to be known about
+/// what is gone, of the weight that it says (0, as a rule). They take the way
+/// of all records. At most [`super::Config::notes_bytes_max`] of them wait;
+/// what is beyond that is left out, logged and counted in
+/// [`Stats::lost_notes`].
 pub trait Observer: Send + Sync + 'static {
     /// A record of an earlier process was found at start, in order.
     fn recovered(&self, position: Position, meta: &[u8], weight: u64) {
         let _ = (position, meta, weight);
     }
-    /// A record was dropped because the queue was full.
-    fn dropped(&self, gone: Gone) {
+    /// A segment was dropped because the queue was full: all its records that
+    /// were still to be handed out, in order. What is answered becomes durable
+    /// by the very commit for which room was made, in front of its records.
+    fn dropped(&self, gone: Vec<Gone>) -> Vec<Record> {
         let _ = gone;
+        Vec::new()
     }
     /// A record that was durable turned out to be damaged when it was read.
-    fn lost(&self, gone: Gone) {
+    /// What is answered goes with the next commit, or by itself within seconds.
+    fn lost(&self, gone: Gone) -> Vec<Record> {
         let _ = gone;
+        Vec::new()
+    }
+    /// Something was found at start that cannot be used; told again at each
+    /// start until the segment is finished. What is answered goes the way of
+    /// [`Observer::lost`]'s.
+    fn damaged(&self, gap: &Gap) -> Vec<Record> {
+        let _ = gap;
+        Vec::new()
     }
 }
 

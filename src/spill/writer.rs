@@ -5,17 +5,20 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::config::{BLOCK_BYTES, GROUP_BYTES_MAX};
+use super::checkpoint::{self, Book};
+use super::config::{BLOCK_BYTES, GROUP_BYTES_MAX, SEGMENT_RECORDS_MAX};
 use super::frame::{ALIGN_BYTES, Header, align_up, body_crc, framed_bytes};
 use super::fs::SegmentFile;
+use super::group::refuse_all;
 use super::index::Entry;
 use super::scan::segment_file_name;
-use super::shared::Shared;
+use super::shared::{Dead, Shared};
 use super::stats::AppendError;
 use super::{Position, Record};
 
@@ -44,11 +47,22 @@ pub(super) enum Command {
     Close(oneshot::Sender<()>),
 }
 
-struct Active {
-    id: u64,
-    file: Arc<dyn SegmentFile>,
+pub(super) struct Active {
+    pub(super) id: u64,
+    pub(super) file: Arc<dyn SegmentFile>,
     /// Durable bytes; the next commit starts here.
-    bytes: u64,
+    pub(super) bytes: u64,
+    /// Length of the file.
+    pub(super) length: u64,
+    /// No commit ends behind this.
+    pub(super) capacity: u64,
+    pub(super) records: usize,
+}
+
+impl Active {
+    pub(super) fn fits(&self, bytes: u64, records: usize) -> bool {
+        self.bytes + bytes <= self.capacity && self.records + records <= SEGMENT_RECORDS_MAX
+    }
 }
 
 /// Why a commit did not succeed.
@@ -59,23 +73,34 @@ pub(super) enum Fault {
 
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
-    active: Option<Active>,
-    next_id: u64,
+    pub(super) active: Option<Active>,
+    pub(super) next_id: u64,
+    pub(super) book: Book,
+    /// Recycled files that fit no segment: removed with the first others.
+    pub(super) misfits: Vec<u64>,
+    recovery: Option<JoinHandle<()>>,
     run: Option<u64>,
     sequence: u64,
     buf: Vec<u8>,
-    last_append: Instant,
+    pub(super) last_append: Instant,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, next_id: u64) -> Self {
-        Self { shared, active: None, next_id, run: None, sequence: 0, buf: Vec::new(), last_append: Instant::now() }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        next_id: u64,
+        checkpoint: &checkpoint::Found,
+        misfits: Vec<u64>,
+        recovery: JoinHandle<()>,
+    ) -> Self {
+        let (book, recovery) = (Book::new(checkpoint), Some(recovery));
+        let (active, run, sequence, buf, last_append) = (None, None, 0, Vec::new(), Instant::now());
+        Self { shared, active, next_id, book, misfits, recovery, run, sequence, buf, last_append }
     }
 
     /// Serves until the queue is closed or its last handle dropped.
     pub(super) fn serve(mut self, commands: &Receiver<Command>) {
-        // Recovery may have found segments with nothing sound in them.
-        self.tidy();
+        self.remove_misfits();
         let mut held = None;
         loop {
             let command = match held.take() {
@@ -94,9 +119,15 @@ impl Writer {
                     let group;
                     (group, held) = self.gather(first, commands);
                     self.answer_group(group);
+                    if self.shared.state().index.has_finished() {
+                        // It was drained and took appends until now.
+                        self.tidy();
+                    }
                 }
                 Command::Tidy => {
                     self.shared.tidy_asked.store(false, std::sync::atomic::Ordering::Release);
+                    // What is said of a loss first: then the evidence may go.
+                    self.write_notes();
                     self.tidy();
                 }
                 Command::Barrier(answer) => {
@@ -113,34 +144,15 @@ impl Writer {
         self.finish();
     }
 
-    /// The appends that wait, as long as they fit into one commit, and the
-    /// command that ended the row.
-    fn gather(&self, first: Append, commands: &Receiver<Command>) -> (Vec<Append>, Option<Command>) {
-        let config = &self.shared.config;
-        let bytes_max = GROUP_BYTES_MAX.min(config.segment_bytes.as_u64());
-        let (mut bytes, mut records) = (first.bytes, first.records.len());
-        let mut group = vec![first];
-        loop {
-            match commands.try_recv() {
-                Ok(Command::Append(next))
-                    if bytes + next.bytes <= bytes_max
-                        && records + next.records.len() <= config.records_max as usize =>
-                {
-                    bytes += next.bytes;
-                    records += next.records.len();
-                    group.push(next);
-                }
-                Ok(other) => return (group, Some(other)),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return (group, None),
-            }
-        }
-    }
-
     fn wait(&self, commands: &Receiver<Command>) -> Result<Command, RecvTimeoutError> {
-        let unfinished = !self.shared.state().index.finished().is_empty();
+        let (unfinished, notes) = {
+            let state = self.shared.state();
+            let dead = state.dead.iter().any(|dead| dead.due);
+            (dead || state.index.has_finished() || state.checkpoint_due, !state.notes.is_empty())
+        };
         if unfinished {
             commands.recv_timeout(RETRY_EVERY)
-        } else if self.active.is_some() {
+        } else if self.active.is_some() || notes {
             commands.recv_timeout(IDLE_CLOSE)
         } else {
             commands.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -152,11 +164,20 @@ impl Writer {
             self.close_if_drained();
         }
         self.tidy();
+        self.write_notes();
     }
 
     fn finish(&mut self) {
+        // It ends after the segment that it scans, at the latest.
+        self.shared.state().closed = true;
+        if let Some(recovery) = self.recovery.take() {
+            let _ = recovery.join();
+        }
+        self.write_notes();
         self.close_if_drained();
         self.tidy();
+        // Whoever waits for the end may unmount then.
+        (self.active, self.book) = (None, Book::default());
         self.shared.unlock();
     }
 
@@ -168,118 +189,84 @@ impl Writer {
         }
     }
 
-    fn close_active(&mut self) {
+    pub(super) fn close_active(&mut self) {
         if let Some(active) = self.active.take() {
-            self.shared.state().index.close(active.id);
+            self.shared.state().index.close(active.id, active.bytes);
         }
     }
 
-    fn answer_group(&mut self, group: Vec<Append>) {
-        self.last_append = Instant::now();
-        let result = self.commit(&group);
-        {
-            let mut state = self.shared.state();
-            state.counts.failing = matches!(result, Err(Fault::Io(_)));
-        }
-        match result {
-            Ok(positions) => {
-                let mut positions = positions.into_iter();
-                for append in group {
-                    let own = positions.by_ref().take(append.records.len()).collect();
-                    let _ = append.answer.send(Ok(own));
-                    drop(append.permit);
-                }
-                self.shared.readable.notify_waiters();
-            }
-            Err(fault) => {
-                for append in group {
-                    let records = append.records;
-                    let error = match &fault {
-                        Fault::Full(reason) => AppendError::Full { records, reason: reason.clone() },
-                        Fault::Io(source) => AppendError::Io { records, source: copy_of(source) },
-                    };
-                    let _ = append.answer.send(Err(error));
-                    drop(append.permit);
-                }
-            }
-        }
-    }
-
-    /// Makes a group durable as one commit, or leaves nothing of it behind.
-    fn commit(&mut self, group: &[Append]) -> Result<Vec<Position>, Fault> {
-        let count = group.iter().map(|append| append.records.len()).sum::<usize>();
-        if count == 0 {
+    /// Writes one commit; if that fails, once more to a new segment.
+    pub(super) fn write_twice(&mut self, notes: &[Record], group: &[Append]) -> Result<Vec<Position>, Fault> {
+        let records = notes.iter().chain(group.iter().flat_map(|append| &append.records));
+        let bytes = align_up(records.map(framed_bytes).sum(), BLOCK_BYTES);
+        if bytes == 0 {
             return Ok(Vec::new());
         }
-        let framed = group.iter().flat_map(|append| &append.records).map(framed_bytes);
-        let bytes = align_up(framed.sum(), BLOCK_BYTES);
-        self.make_room(bytes, count)?;
-        let error = match self.write(group, bytes) {
+        let error = match self.write(notes, group, bytes) {
             Ok(positions) => return Ok(positions),
             Err(error) => error,
         };
         // The records are still here; the segment is not trusted any more.
         self.shared.fault("append", &error);
-        if is_full(&error) && !self.make_some_room() {
+        if is_full(&error) && !self.has_spare(bytes) && !self.make_some_room() {
             return Err(Fault::Full(error.to_string()));
         }
-        self.write(group, bytes).map_err(|error| {
+        self.write(notes, group, bytes).map_err(|error| {
             self.shared.fault("append to a new segment", &error);
             if is_full(&error) { Fault::Full(error.to_string()) } else { Fault::Io(error) }
         })
     }
 
     /// Writes and syncs one commit; on any failure the segment is retired.
-    fn write(&mut self, group: &[Append], bytes: u64) -> io::Result<Vec<Position>> {
-        let segment_max = self.shared.config.segment_bytes.as_u64();
-        if self.active.as_ref().is_some_and(|a| a.bytes + bytes > segment_max) {
+    /// Answers where the records of the group lie.
+    fn write(&mut self, notes: &[Record], group: &[Append], bytes: u64) -> io::Result<Vec<Position>> {
+        let count = notes.len() + group.iter().map(|append| append.records.len()).sum::<usize>();
+        if self.active.as_ref().is_some_and(|active| !active.fits(bytes, count)) {
             self.close_active();
         }
-        let (id, file, start) = match &self.active {
-            Some(active) => (active.id, active.file.clone(), active.bytes),
-            None => {
-                let (id, file) = self.create()?;
-                (id, file, 0)
-            }
+        let mut active = match self.active.take() {
+            Some(active) => active,
+            None => self.acquire(bytes)?,
         };
+        let (id, file, start) = (active.id, active.file.clone(), active.bytes);
         let run = *self.run.get_or_insert(id);
-        let (entries, positions) = self.encode(group, id, run, start);
+        let entries = self.encode(notes, group, id, run, start);
+        let written_records = entries.len();
         let written = self.write_and_sync(file.as_ref(), start);
         if let Err(error) = written {
             self.retire(id, file.as_ref(), start);
             return Err(error);
         }
         self.sequence += entries.len() as u64;
-        let end = start + self.buf.len() as u64;
+        active.bytes = start + self.buf.len() as u64;
+        active.records += entries.len();
         let mut state = self.shared.state();
         if start == 0 {
             state.index.open_segment(id);
+            state.index.add_bytes(id, active.length);
+            state.listed.insert(id);
         }
-        state.index.add_bytes(id, end - start);
+        if active.bytes > active.length {
+            state.index.add_bytes(id, active.bytes - active.length);
+            active.length = active.bytes;
+        }
         let first = state.index.segment_entries(id);
         state.index.extend(id, entries, Some(Instant::now()));
+        // A dropped segment waits to be recycled: that writes a checkpoint, too.
+        let checkpoint = start == 0 && state.dead.is_empty();
         drop(state);
-        self.active = Some(Active { id, file, bytes: end });
+        self.active = Some(active);
+        if checkpoint {
+            self.checkpoint(false);
+        }
         let place = |record| Position { segment: id, record: u32::try_from(first + record).unwrap_or(u32::MAX) };
-        Ok((0..positions).map(place).collect())
-    }
-
-    fn create(&mut self) -> io::Result<(u64, Arc<dyn SegmentFile>)> {
-        let id = self.next_id;
-        self.next_id += 1;
-        let path = self.path(id);
-        let file = self.shared.fs.create(&path).inspect_err(|_| self.count_failed_write())?;
-        Ok((id, file))
+        Ok((notes.len()..written_records).map(place).collect())
     }
 
     fn write_and_sync(&self, file: &dyn SegmentFile, start: u64) -> io::Result<()> {
         file.write_all_at(&self.buf, start).inspect_err(|_| self.count_failed_write())?;
         self.shared.state().counts.written_bytes += self.buf.len() as u64;
-        self.sync(|| file.sync_data())?;
-        if start == 0 {
-            self.sync(|| self.shared.fs.sync_dir(&self.shared.config.dir))?;
-        }
-        Ok(())
+        self.sync(|| file.sync_data())
     }
 
     pub(super) fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
@@ -292,20 +279,20 @@ impl Writer {
         result
     }
 
-    fn count_failed_write(&self) {
+    pub(super) fn count_failed_write(&self) {
         self.shared.state().counts.failed_writes += 1;
     }
 
     /// Puts the group into the buffer as it will lie at `start` of a segment.
-    fn encode(&mut self, group: &[Append], id: u64, run: u64, start: u64) -> (Vec<Entry>, usize) {
+    fn encode(&mut self, notes: &[Record], group: &[Append], id: u64, run: u64, start: u64) -> Vec<Entry> {
         // A rare large append does not keep its buffer.
         if self.buf.capacity() as u64 > 4 * GROUP_BYTES_MAX {
             self.buf = Vec::new();
         }
         self.buf.clear();
-        let count = group.iter().map(|append| append.records.len()).sum::<usize>();
+        let count = notes.len() + group.iter().map(|append| append.records.len()).sum::<usize>();
         let mut entries = Vec::with_capacity(count);
-        for record in group.iter().flat_map(|append| &append.records) {
+        for record in notes.iter().chain(group.iter().flat_map(|append| &append.records)) {
             // `append` has checked the lengths, and a segment is below 4 GiB.
             let header = Header {
                 first: entries.is_empty(),
@@ -326,41 +313,32 @@ impl Writer {
             entries.push(Entry::new(header.offset, header.meta_bytes, header.payload_bytes, record.weight));
         }
         pad(&mut self.buf, BLOCK_BYTES);
-        (entries, count)
+        entries
     }
 
     /// The segment gets no further commit. What it held before stays; what the
     /// failed commit left is cut off if that can be done, and is told from
     /// durable records by the numbers in the next segment if not.
-    fn retire(&mut self, id: u64, file: &dyn SegmentFile, durable: u64) {
+    pub(super) fn retire(&mut self, id: u64, file: &dyn SegmentFile, durable: u64) {
         tracing::warn!(segment = id, durable, "segment retired after a fault");
-        self.close_active();
+        self.active = None;
         if durable > 0 {
             let cut = file.set_len(durable);
             let left = if cut.is_ok() { Ok(durable) } else { file.bytes() };
             let left = left.unwrap_or(durable + self.buf.len() as u64);
-            self.shared.state().index.set_bytes(id, left);
+            let mut state = self.shared.state();
+            state.index.set_bytes(id, left);
+            state.index.mark_retired(id);
+            state.index.close(id, durable);
         } else if let Err(error) = self.shared.fs.remove(&self.path(id)) {
             self.shared.fault("remove a retired segment", &error);
-            let mut state = self.shared.state();
-            state.index.open_segment(id);
-            state.index.add_bytes(id, file.bytes().unwrap_or(self.buf.len() as u64));
-            state.index.close(id);
+            let bytes = file.bytes().unwrap_or(self.buf.len() as u64);
+            self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true });
         }
     }
 
     pub(super) fn path(&self, id: u64) -> PathBuf {
         self.shared.config.dir.join(segment_file_name(id))
-    }
-}
-
-/// Gives back what came after the closing.
-fn refuse_all(commands: &Receiver<Command>) {
-    while let Ok(command) = commands.try_recv() {
-        if let Command::Append(append) = command {
-            let records = append.records;
-            let _ = append.answer.send(Err(AppendError::Closed { records }));
-        }
     }
 }
 
@@ -370,10 +348,6 @@ fn pad(buf: &mut Vec<u8>, unit: u64) {
 }
 
 /// Whether it is a lack of room, which freeing some may cure.
-fn is_full(error: &io::Error) -> bool {
+pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-fn copy_of(error: &io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }

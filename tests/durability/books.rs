@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use pitwire::spill::scan::segment_file_name;
 use pitwire::spill::{
     AppendError, Config, Gap, GapReason, Gone, Observer, Position, RealFs, Record, Recovery, Spill, SpillError,
 };
 
+use crate::life::soon;
 use crate::random::Random;
-use crate::rig::PATIENCE;
 
 /// Which record it is: of the writer's life, the writer, and its number there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,19 +114,23 @@ pub(crate) struct Books {
 }
 
 impl Observer for Books {
-    fn dropped(&self, gone: Gone) {
+    fn dropped(&self, gone: Vec<Gone>) -> Vec<Record> {
         let mut state = self.state();
-        let key = gone.meta.as_deref().and_then(Key::from_bytes).expect("what is dropped can be read");
-        assert_eq!(gone.weight, key.weight());
-        // Told by the writer's thread before the answer is booked, perhaps.
-        if let Some(Fate::Durable(position)) = state.fates.insert(key, Fate::Dropped) {
-            assert_eq!(position, gone.position);
+        state.sums.dropped += gone.len() as u64;
+        for gone in gone {
+            let key = gone.meta.as_deref().and_then(Key::from_bytes).expect("what is dropped can be read");
+            assert_eq!(gone.weight, key.weight());
+            // Told by the writer's thread before the answer is booked, perhaps.
+            if let Some(Fate::Durable(position)) = state.fates.insert(key, Fate::Dropped) {
+                assert_eq!(position, gone.position);
+            }
         }
-        state.sums.dropped += 1;
+        Vec::new()
     }
 
-    fn lost(&self, gone: Gone) {
+    fn lost(&self, gone: Gone) -> Vec<Record> {
         self.state().lost.push(gone);
+        Vec::new()
     }
 }
 
@@ -263,10 +268,11 @@ impl Books {
         if self.power_is_going() {
             return false;
         }
+        let verified = self.verify_on_a_lying_disk(spill, recovery).await;
         let torn = |gap: &&Gap| gap.reason == GapReason::Torn;
         let gaps: Vec<&Gap> = recovery.gaps.iter().filter(|gap| !torn(gap)).collect();
         assert!(gaps.is_empty(), "a power cut tears the last commit and does nothing else: {gaps:?}");
-        self.verify_on_a_lying_disk(spill, recovery).await
+        verified
     }
 
     /// The same where what was refused may have left gaps of any kind.
@@ -305,13 +311,19 @@ impl Books {
     async fn take_all(&self, spill: &Spill, records: u64) -> Option<Vec<(Position, Record)>> {
         let mut found = Vec::new();
         while (found.len() + self.state().lost.len()) < usize::try_from(records).unwrap() {
-            match tokio::time::timeout(PATIENCE / 4, spill.next_batch(4096, 8 << 20)).await {
-                Ok(batch) => found.extend(batch.expect("it is open")),
-                Err(_) if self.power_is_going() => return None,
-                Err(_) => panic!("{} of {records} records are handed out; {:?}", found.len(), spill.stats()),
+            tokio::select! {
+                batch = soon("the backlog", spill.next_batch(4096, 8 << 20)) => found.extend(batch.expect("it is open")),
+                () = self.dark() => return None,
             }
         }
         (!self.power_is_going()).then_some(found)
+    }
+
+    /// Waits until the power goes: in the dark a read waits for long.
+    async fn dark(&self) {
+        while !self.power_is_going() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 
@@ -319,7 +331,9 @@ impl Books {
 pub(crate) async fn open(config: &Config, observer: Arc<dyn Observer>) -> Result<(Spill, Recovery), SpillError> {
     let config = config.clone();
     let opening = move || Spill::open(config, Arc::new(RealFs), observer);
-    tokio::task::spawn_blocking(opening).await.unwrap()
+    let (spill, _) = tokio::task::spawn_blocking(opening).await.unwrap()?;
+    let recovery = soon("the recovery", spill.recovered()).await;
+    Ok((spill, recovery))
 }
 
 /// Opens a queue that nobody observes, and waits for nothing.

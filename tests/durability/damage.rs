@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use pitwire::spill::scan::parse_segment_file_name;
 use pitwire::spill::{Config, Gap, Record, Spill, scan};
 
-use crate::books::{Key, key_of, open};
+use crate::books::{Key, key_of, open, open_at_once};
 use crate::life::{runtime, small, soon};
 use crate::rig::{KIB, figure, folder};
 
@@ -172,7 +172,7 @@ fn a_file_cut_anywhere_keeps_what_is_before_the_cut_and_tells_the_gap() {
     runtime().block_on(async {
         let sample = sample(&place.path().join("spill")).await;
         let end = sample.records.last().unwrap().1;
-        for length in 1..end {
+        for length in 0..end {
             let (found, gaps) = sample.with(sample.content()[..length].to_vec(), length % PROCESS_EVERY == 0).await;
             let whole = sample.records.iter().take_while(|(_, end)| *end <= length).count() as u64;
             let after = sample.first + 6;
@@ -186,29 +186,41 @@ fn a_file_cut_anywhere_keeps_what_is_before_the_cut_and_tells_the_gap() {
     });
 }
 
-/// Three segments of one process, two of the next.
-async fn two_runs(dir: &Path) -> (Files, Vec<BTreeSet<u64>>) {
+/// Three segments of one process, two of the next, and what the second was like before its last commit.
+async fn two_runs(dir: &Path) -> (Files, Vec<BTreeSet<u64>>, Vec<u8>) {
     let (mut number, mut segments) = (0, Vec::new());
-    for count in [3, 2] {
-        let (spill, _) = open(&config(dir), std::sync::Arc::new(())).await.unwrap();
-        for _ in 0..count {
-            segments.push(commit(&spill, &mut number, &[40_000, 1000]).await);
-        }
-        soon("close", spill.close()).await;
+    let spill = open_at_once(&config(dir));
+    segments.push(commit(&spill, &mut number, &[40_000, 1000]).await);
+    let mut second = commit(&spill, &mut number, &[30_000, 1000]).await;
+    let last = |files: Files| files.into_iter().filter(|(name, _)| parse_segment_file_name(name).is_some()).next_back();
+    let (_, older) = last(files(dir)).unwrap();
+    second.extend(commit(&spill, &mut number, &[20_000]).await);
+    segments.push(second);
+    segments.push(commit(&spill, &mut number, &[40_000, 1000]).await);
+    soon("close", spill.close()).await;
+    let spill = open_at_once(&config(dir));
+    for _ in 0..2 {
+        segments.push(commit(&spill, &mut number, &[40_000, 7]).await);
     }
-    (files(dir), segments)
+    soon("close", spill.close()).await;
+    (files(dir), segments, older)
 }
 
 #[test]
-fn segments_that_are_swapped_or_doubled_are_told() {
+fn segments_that_are_missing_swapped_doubled_or_rolled_back_are_told() {
     let place = folder();
     runtime().block_on(async {
         let dir = place.path().join("spill");
-        let (files, segments) = two_runs(&dir).await;
+        let (files, segments, older) = two_runs(&dir).await;
         let all: BTreeSet<u64> = segments.iter().flatten().copied().collect();
         let names: Vec<String> = files.keys().filter(|name| parse_segment_file_name(name).is_some()).cloned().collect();
         assert_eq!(names.len(), 5);
         let mut cases: Vec<(String, Files)> = Vec::new();
+        for gone in 0..5 {
+            let mut bad = files.clone();
+            bad.remove(&names[gone]);
+            cases.push((format!("segment {gone} missing"), bad));
+        }
         for (a, b) in [(0, 1), (1, 3), (3, 4)] {
             let mut bad = files.clone();
             bad.insert(names[a].clone(), files[&names[b]].clone());
@@ -221,6 +233,10 @@ fn segments_that_are_swapped_or_doubled_are_told() {
         let mut bad = files.clone();
         bad.insert(names[2].clone(), files[&names[0]].clone());
         cases.push(("segment 2 overwritten with segment 0".into(), bad));
+        let mut bad = files.clone();
+        // Of the last one that a process wrote this could not be seen: nothing behind it counts on.
+        bad.insert(names[1].clone(), older);
+        cases.push(("segment 1 rolled back by a commit".into(), bad));
         let mut silent = Vec::new();
         for (what, bad) in &cases {
             lay(&dir, bad);
@@ -235,5 +251,44 @@ fn segments_that_are_swapped_or_doubled_are_told() {
         }
         figure(&format!("{} kinds of moved files: {} silent {silent:?}", cases.len(), silent.len()));
         assert!(silent.is_empty(), "{silent:?}");
+    });
+}
+
+#[test]
+fn a_checkpoint_that_is_damaged_is_told_and_costs_nothing() {
+    let place = folder();
+    runtime().block_on(async {
+        let dir = place.path().join("spill");
+        let (files, segments, _) = two_runs(&dir).await;
+        let all: Vec<u64> = segments.iter().flatten().copied().collect();
+        let good = &files["checkpoint"];
+        assert_eq!(good.len(), 8192, "two blocks");
+        let mut cases: Vec<(String, Vec<u8>, bool)> = Vec::new();
+        // One sound block is enough; without any it is told.
+        for at in (0..good.len()).step_by(61) {
+            let mut bad = good.clone();
+            bad[at] ^= 0x20;
+            cases.push((format!("byte {at} flipped"), bad, false));
+        }
+        cases.push(("both blocks damaged".into(), good.iter().map(|byte| byte ^ 1).collect(), true));
+        cases.push(("noise".into(), (0..8192u32).map(|n| (n * 31 % 251) as u8).collect(), true));
+        cases.push(("text".into(), b"not a checkpoint".to_vec(), true));
+        for (what, content, told) in &cases {
+            let mut bad = files.clone();
+            bad.insert("checkpoint".into(), content.clone());
+            lay(&dir, &bad);
+            let (found, gaps) = find(&dir).await;
+            assert_eq!(found, all, "{what}: {gaps:?}");
+            assert_eq!(!gaps.is_empty(), *told, "{what}: {gaps:?}");
+            // It is made anew with the next append, and nothing is told any more.
+            if *told {
+                let spill = open_at_once(&config(&dir));
+                commit(&spill, &mut 1000, &[10]).await;
+                soon("close", spill.close()).await;
+                let (found, gaps) = find(&dir).await;
+                assert_eq!((found.len(), gaps.len()), (all.len() + 1, 0), "{what}: {gaps:?}");
+            }
+        }
+        figure(&format!("{} damages: all records found, every lost checkpoint told and made anew", cases.len()));
     });
 }

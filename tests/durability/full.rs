@@ -135,7 +135,7 @@ fn each_overflow_policy_accounts_for_every_record_on_a_full_disk() {
         runtime().block_on(async {
             let (spill, _) = books.open(&config(&fs, overflow)).await.unwrap();
             let (mut number, mut given) = (0, 0);
-            while given < 40 * MIB {
+            while given < 28 * MIB {
                 let sizes = [(given % 50_000) as usize, 700, 0];
                 let _ = soon("an answer", books.append(&spill, 0, number, &sizes)).await;
                 number += 3;

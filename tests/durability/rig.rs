@@ -60,16 +60,23 @@ pub(crate) fn folder() -> TempDir {
     if free > 2048 * MIB { builder.tempdir_in(memory) } else { builder.tempdir() }.unwrap()
 }
 
-/// Unmounts what processes left that were killed.
+/// Unmounts and removes what processes left that were killed.
 fn sweep() {
     static ONCE: Once = Once::new();
+    // Whether a path is of a process that is no more.
+    let is_left = |path: &str| {
+        let owner = path.split_once(PREFIX).and_then(|(_, rest)| rest.split('-').next());
+        owner.is_some_and(|owner| !Path::new("/proc").join(owner).exists())
+    };
     ONCE.call_once(|| {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        for at in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
-            let Some((_, rest)) = at.split_once(PREFIX) else { continue };
-            let owner = rest.split('-').next().unwrap_or_default();
-            if !Path::new("/proc").join(owner).exists() {
-                let _ = run("umount", &["-l", at]);
+        for at in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).filter(|at| is_left(at)) {
+            let _ = run("umount", &["-l", at]);
+        }
+        for place in [PathBuf::from("/dev/shm"), std::env::temp_dir()] {
+            let entries = fs::read_dir(place).into_iter().flatten().flatten();
+            for path in entries.map(|entry| entry.path()).filter(|path| path.to_str().is_some_and(is_left)) {
+                let _ = fs::remove_dir_all(path);
             }
         }
     });

@@ -132,6 +132,7 @@ export interface Spill {
   oldest_age_s: number | null;
   quarantine_records: number;
   drain?: Drain | null;
+  recovering?: { segments_done: number; segments: number; bytes_done: number; bytes: number } | null;
 }
 
 export interface Store {

@@ -78,7 +78,10 @@ export class WayPanels {
     this.bar.set(share, this.peak, used);
     this.renderDrain(spill.drain ?? null);
     this.spill.set("disk", used);
-    this.spill.set("backlog", `${things(spill.backlog_samples, "sample")} · ${things(spill.backlog_records, "record")}`);
+    const scan = spill.recovering ?? null;
+    const found = scan === null ? "" : ` · found in ${bytes(scan.bytes_done)} of ${bytes(scan.bytes)}`;
+    const backlog = `${things(spill.backlog_samples, "sample")} · ${things(spill.backlog_records, "record")}`;
+    this.spill.set("backlog", backlog + found);
     this.spill.set("oldest", spill.oldest_age_s === null ? "–" : span(spill.oldest_age_s));
     this.spill.set("trend", trend(spill, rates));
     this.spill.set("written", `${bytes(spill.written_bytes)} · ${things(spill.syncs, "sync")}`);

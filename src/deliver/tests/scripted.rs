@@ -247,6 +247,10 @@ impl Filesystem for Disk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
         RealFs.open(path)
     }
+    fn open_to_write(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
+        self.obey()?;
+        Ok(Arc::new(DiskFile(RealFs.open_to_write(path)?, self.clone())))
+    }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         RealFs.rename(from, to)
     }
@@ -274,6 +278,9 @@ impl SegmentFile for DiskFile {
     fn sync_data(&self) -> io::Result<()> {
         self.1.obey()?;
         self.0.sync_data()
+    }
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        self.0.allocate(bytes)
     }
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.0.set_len(bytes)

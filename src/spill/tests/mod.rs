@@ -5,6 +5,8 @@ mod damage;
 mod disk;
 mod faults;
 mod model;
+mod recycled;
+mod start;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -24,6 +26,15 @@ struct Books {
     recovered: Mutex<Vec<(Position, Bytes, u64)>>,
     dropped: Mutex<Vec<Gone>>,
     lost: Mutex<Vec<Gone>>,
+    damaged: Mutex<Vec<Gap>>,
+    /// What it answers to news of a loss.
+    notes: Mutex<Vec<Record>>,
+}
+
+impl Books {
+    fn answer(&self) -> Vec<Record> {
+        std::mem::take(&mut self.notes.lock().unwrap())
+    }
 }
 
 impl Observer for Books {
@@ -31,11 +42,17 @@ impl Observer for Books {
         let meta = Bytes::copy_from_slice(meta);
         self.recovered.lock().unwrap().push((position, meta, weight));
     }
-    fn dropped(&self, gone: Gone) {
-        self.dropped.lock().unwrap().push(gone);
+    fn dropped(&self, gone: Vec<Gone>) -> Vec<Record> {
+        self.dropped.lock().unwrap().extend(gone);
+        self.answer()
     }
-    fn lost(&self, gone: Gone) {
+    fn lost(&self, gone: Gone) -> Vec<Record> {
         self.lost.lock().unwrap().push(gone);
+        self.answer()
+    }
+    fn damaged(&self, gap: &Gap) -> Vec<Record> {
+        self.damaged.lock().unwrap().push(gap.clone());
+        self.answer()
     }
 }
 
@@ -63,8 +80,30 @@ fn number(record: &Record) -> u64 {
 
 fn open(config: &Config, fs: &(impl Filesystem + Clone)) -> (Spill, Recovery, Arc<Books>) {
     let books = Arc::new(Books::default());
-    let (spill, recovery) = Spill::open(config.clone(), Arc::new(fs.clone()), books.clone()).unwrap();
+    let (spill, _) = Spill::open(config.clone(), Arc::new(fs.clone()), books.clone()).unwrap();
+    let recovery = recovered(&spill);
     (spill, recovery, books)
+}
+
+/// Waits for the end of the recovery, and for what it asked to be tidied.
+fn recovered(spill: &Spill) -> Recovery {
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let recovery = soon(spill.recovered()).await;
+                spill.settled().await;
+                recovery
+            })
+        });
+        waiting.join().unwrap()
+    })
+}
+
+/// What the segments take, without the checkpoint.
+fn used(fs: &FaultyFs) -> u64 {
+    let segments = fs.files().into_iter().filter(|(path, _)| !path.ends_with("checkpoint"));
+    segments.map(|(_, content)| content.len() as u64).sum()
 }
 
 /// Everything that is ready, handed out.
@@ -107,7 +146,9 @@ async fn records_come_out_whole_and_oldest_first_and_leave_when_acked() {
     let stats = spill.stats();
     assert_eq!((stats.backlog_records, stats.backlog_weight), (0, 0));
     spill.close().await;
-    assert_eq!(fs.used(), 0, "nothing stays behind");
+    let names: Vec<_> = fs.files().into_iter().map(|(path, _)| path).collect();
+    let left = [scan::free_file_name(1), "checkpoint".into()].map(|name| PathBuf::from("/spill").join(name));
+    assert_eq!(names, left, "one file to be written again");
 }
 
 #[tokio::test]
@@ -195,13 +236,15 @@ async fn an_append_is_answered_after_the_sync_of_file_and_directory() {
     let (spill, ..) = open(&config(Overflow::Block), &fs);
     fs.calls();
     spill.append(vec![record(0, 10)]).await.unwrap();
-    let name = segment(1);
-    assert_eq!(fs.calls(), [format!("create {name}"), "write 4096".into(), "sync".into(), "sync_dir".into()]);
+    let commit = ["create 000000000001.seg", "allocate 65536", "sync_dir", "write 4096", "sync"];
+    let checkpoint =
+        ["open checkpoint", "create checkpoint.new", "write 8192", "sync", "rename checkpoint.new", "sync_dir"];
+    assert_eq!(fs.calls(), [&commit[..], &checkpoint[..]].concat(), "the name first, then what is in it");
     spill.append(vec![record(1, 5000)]).await.unwrap();
     assert_eq!(fs.calls(), ["write 8192", "sync"], "a fresh block, nothing written twice");
     let stats = spill.stats();
-    assert_eq!((stats.written_bytes, fs.written()), (4096 + 8192, 4096 + 8192));
-    assert_eq!(stats.syncs, 3);
+    assert_eq!((stats.written_bytes, fs.written()), (4096 + 8192 + 8192, 4096 + 8192 + 8192));
+    assert_eq!(stats.syncs, 5);
 }
 
 fn segment(id: u64) -> String {
@@ -232,7 +275,7 @@ async fn a_restart_finds_the_backlog_with_its_metas_and_weights() {
 }
 
 #[tokio::test]
-async fn a_segment_is_deleted_when_all_of_it_is_acked_and_not_before() {
+async fn a_segment_is_recycled_when_all_of_it_is_acked_and_not_before() {
     let fs = FaultyFs::new(1 << 30);
     let (spill, ..) = open(&config(Overflow::Block), &fs);
     for n in 0..30 {
@@ -249,22 +292,36 @@ async fn a_segment_is_deleted_when_all_of_it_is_acked_and_not_before() {
     spill.settled().await;
     assert_eq!(spill.stats().segments, 3);
     assert!(fs.files().iter().all(|(path, _)| !path.ends_with(segment(1))));
+    fs.calls();
+    spill.append((30..34).map(|n| record(n, 5000)).collect()).await.unwrap();
+    let calls = fs.calls();
+    let taken = ["rename 000000000001.free", "sync_dir", "open 000000000005.seg", "write 20480", "sync"];
+    assert_eq!(calls[..5], taken, "the name is durable before anything is written");
+    assert!(calls.iter().all(|call| !call.starts_with("set_len") && !call.starts_with("allocate")), "{calls:?}");
 }
 
 #[tokio::test]
 async fn a_drained_queue_gives_its_disk_back_by_itself() {
     let fs = FaultyFs::new(1 << 30);
-    let (spill, ..) = open(&config(Overflow::Block), &fs);
-    spill.append(vec![record(0, 10)]).await.unwrap();
-    let (position, _) = soon(spill.next()).await.unwrap();
-    spill.ack(position);
+    let config = Config { reserve_bytes: ByteSize::b(0), ..config(Overflow::Block) };
+    let (spill, ..) = open(&config, &fs);
+    spill.append((0..30).map(|n| record(n, 5000)).collect()).await.unwrap();
+    for (position, _) in take_all(&spill).await {
+        spill.ack(position);
+    }
     soon(async {
-        while spill.stats().disk_bytes > 0 {
+        while spill.stats().segments > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await;
-    assert_eq!(fs.used(), 0);
+    let stats = spill.stats();
+    assert_eq!((stats.disk_bytes, stats.reserve_bytes, used(&fs)), (0, 0, 0), "a large one is not kept");
+    spill.append(vec![record(30, 10)]).await.unwrap();
+    let (position, _) = soon(spill.next()).await.unwrap();
+    spill.ack(position);
+    spill.close().await;
+    assert_eq!((spill.stats().reserve_bytes, used(&fs)), (64 << 10, 64 << 10), "but one of the common size");
 }
 
 #[test]
@@ -283,7 +340,6 @@ fn settings_are_read_checked_and_have_defaults() {
     let faults = [
         (Config { disk_max: ByteSize::mib(8), ..Config::default() }, "disk_max"),
         (Config { segment_bytes: ByteSize::b(70_000), ..Config::default() }, "segment_bytes"),
-        (Config { records_max: 0, ..Config::default() }, "records_max"),
         (Config { dir: PathBuf::new(), ..Config::default() }, "dir"),
     ];
     for (config, key) in faults {

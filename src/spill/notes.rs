@@ -1,0 +1,94 @@
+//! What the observer wants to be known about what is gone, on its way into the
+//! queue: it waits, bounded, for the next commit and goes in front of it.
+
+use std::io;
+
+use super::config::{BLOCK_BYTES, GROUP_BYTES_MAX, META_BYTES_MAX};
+use super::frame::{align_up, framed_bytes};
+use super::shared::Shared;
+use super::writer::{Append, Fault, Writer};
+use super::{Position, Record};
+
+impl Shared {
+    /// Keeps what the observer answered until the next commit.
+    pub(super) fn note(&self, records: Vec<Record>) {
+        let max = self.config.notes_bytes_max();
+        let mut state = self.state();
+        let mut bytes = state.notes_bytes();
+        for record in records {
+            let more = framed_bytes(&record);
+            if record.meta.len() > META_BYTES_MAX || bytes + more > max {
+                state.counts.lost_notes += 1;
+                tracing::error!(bytes = more, max, "a record about what is gone does not fit and is left out");
+                continue;
+            }
+            bytes += more;
+            state.notes.push(record);
+        }
+    }
+}
+
+impl Writer {
+    /// Makes a group durable as one commit, or leaves nothing of it behind. What
+    /// is to be known about lost records goes in front of it: making room for
+    /// the group may be what adds to them.
+    pub(super) fn commit(&mut self, group: &[Append]) -> Result<Vec<Position>, Fault> {
+        let own = group.iter().flat_map(|append| &append.records).map(framed_bytes).sum::<u64>();
+        let count = group.iter().map(|append| append.records.len()).sum::<usize>();
+        let join_max = GROUP_BYTES_MAX.min(self.shared.config.segment_bytes.as_u64());
+        let (notes, joined) = loop {
+            let (waiting, notes) = {
+                let state = self.shared.state();
+                (state.notes_bytes(), state.notes.len())
+            };
+            let joined = waiting + own <= join_max;
+            let bytes = if joined {
+                align_up(waiting + own, BLOCK_BYTES)
+            } else {
+                align_up(waiting, BLOCK_BYTES) + align_up(own, BLOCK_BYTES)
+            };
+            if notes + count == 0 {
+                return Ok(Vec::new());
+            }
+            self.make_room(bytes, notes + count)?;
+            let mut state = self.shared.state();
+            // Each turn drops a segment or sees a record lost.
+            if state.notes.len() == notes {
+                break (std::mem::take(&mut state.notes), joined);
+            }
+        };
+        let alone = if joined { &[] } else { &notes[..] };
+        let together = if joined { &notes[..] } else { &[] };
+        if let Err(fault) = self.write_twice(alone, &[]) {
+            self.keep_notes(notes);
+            return Err(fault);
+        }
+        let written = self.write_twice(together, group);
+        if joined && written.is_err() {
+            self.keep_notes(notes);
+            return written;
+        }
+        // What is said of dropped segments is durable now.
+        self.bury();
+        written
+    }
+
+    /// What could not be written waits for the next commit, in its old place.
+    fn keep_notes(&self, mut notes: Vec<Record>) {
+        let mut state = self.shared.state();
+        notes.append(&mut state.notes);
+        state.notes = notes;
+    }
+
+    /// Writes what waits to be known about what is gone, by itself.
+    pub(super) fn write_notes(&mut self) {
+        let waiting = !self.shared.state().notes.is_empty();
+        if waiting && let Err(fault) = self.commit(&[]) {
+            let error = match fault {
+                Fault::Full(reason) => io::Error::other(reason),
+                Fault::Io(error) => error,
+            };
+            self.shared.fault("write what is known about lost records", &error);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Where a commit goes, and what becomes of files that are done with: a file is
+//! taken from the reserve or made, and goes back to the reserve or away. Runs
+//! on the writer's thread, like everything that changes the directory.
+
+use std::io;
+
+use super::config::BLOCK_BYTES;
+use super::scan::{DAMAGED_DIR, free_file_name, parse_segment_file_name, segment_file_name};
+use super::shared::{Dead, Free};
+use super::writer::{Active, Writer};
+
+impl Writer {
+    /// A file for a commit of so many bytes, under a number of its own that is
+    /// durable. Never beyond a cap: `StorageFull` then.
+    pub(super) fn acquire(&mut self, bytes: u64) -> io::Result<Active> {
+        let free = self.shared.state().free.iter().position(|free| free.bytes >= bytes);
+        match free {
+            Some(at) => self.reuse(at),
+            None => self.create(bytes),
+        }
+    }
+
+    fn reuse(&mut self, at: usize) -> io::Result<Active> {
+        let Free { id: old, bytes } = self.shared.state().free.remove(at);
+        let id = self.next_id;
+        self.next_id += 1;
+        let dir = &self.shared.config.dir;
+        let path = self.path(id);
+        if let Err(error) = self.shared.fs.rename(&dir.join(free_file_name(old)), &path) {
+            self.count_failed_write();
+            if error.kind() != io::ErrorKind::NotFound {
+                self.shared.state().free.push(Free { id: old, bytes });
+            }
+            return Err(error);
+        }
+        let named = self.sync(|| self.shared.fs.sync_dir(dir));
+        match named.and_then(|()| self.shared.fs.open_to_write(&path)) {
+            Ok(file) => Ok(Active { id, file, bytes: 0, length: bytes, capacity: bytes, records: 0 }),
+            Err(error) => {
+                // Under which name it would come back is not known.
+                self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true });
+                Err(error)
+            }
+        }
+    }
+
+    fn create(&mut self, bytes: u64) -> io::Result<Active> {
+        let wanted = self.shared.config.segment_bytes.as_u64().max(bytes);
+        let capacity = wanted.min(self.allowed_bytes());
+        if capacity < bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        let file = self.shared.fs.create(&self.path(id)).inspect_err(|_| self.count_failed_write())?;
+        // Without it the file grows; a lack of room shows when it is written.
+        let allocated = file.allocate(capacity).is_ok();
+        let length = if allocated { capacity } else { 0 };
+        if let Err(error) = self.sync(|| self.shared.fs.sync_dir(&self.shared.config.dir)) {
+            self.shared.state().dead.push(Dead { id, bytes: length, retired: true, due: true });
+            return Err(error);
+        }
+        Ok(Active { id, file, bytes: 0, length, capacity, records: 0 })
+    }
+
+    /// Bytes by which the directory may grow, in blocks.
+    pub(super) fn allowed_bytes(&self) -> u64 {
+        let config = &self.shared.config;
+        let used = self.shared.state().disk_bytes();
+        // A file system that cannot tell is tried.
+        let free = self.shared.fs.free_bytes(&config.dir).unwrap_or(u64::MAX);
+        let budget = config.disk_max.as_u64().saturating_sub(used);
+        budget.min(free.saturating_sub(config.free_min.as_u64())) & !(BLOCK_BYTES - 1)
+    }
+
+    /// Whether a recycled file waits that would do.
+    pub(super) fn has_spare(&self, bytes: u64) -> bool {
+        self.shared.state().free.iter().any(|free| free.bytes >= bytes)
+    }
+
+    /// What is said of dropped segments is durable: their files may go.
+    pub(super) fn bury(&mut self) {
+        let any = {
+            let mut state = self.shared.state();
+            state.dead.iter_mut().for_each(|dead| dead.due = true);
+            !state.dead.is_empty()
+        };
+        if any {
+            self.tidy();
+        }
+    }
+
+    /// Recycles or removes finished segments, or puts them aside if they are
+    /// damaged, after a checkpoint that does not list them. Answers how many
+    /// went.
+    pub(super) fn tidy(&mut self) -> usize {
+        let (finished, dead) = {
+            let mut state = self.shared.state();
+            let finished = state.index.finished();
+            for segment in &finished {
+                state.listed.remove(&segment.id);
+            }
+            let dead: Vec<Dead> = state.dead.iter().filter(|dead| dead.due).copied().collect();
+            // What is said of what was missing has to be durable before.
+            if finished.is_empty() && dead.is_empty() && !(state.checkpoint_due && state.notes.is_empty()) {
+                return 0;
+            }
+            (finished, dead)
+        };
+        if !self.checkpoint(true) {
+            return 0;
+        }
+        let mut gone = 0;
+        for segment in &finished {
+            let (id, bytes, retired) = (segment.id, segment.bytes, segment.retired);
+            let aside = segment.damaged && self.keep_aside(id, bytes).is_ok();
+            let dead = Dead { id, bytes, retired, due: true };
+            match if aside { Ok(()) } else { self.discard(&dead) } {
+                Ok(()) => {
+                    self.shared.forget(id);
+                    gone += 1;
+                }
+                Err(error) => self.shared.fault("remove a finished segment", &error),
+            }
+        }
+        for dead in &dead {
+            match self.discard(dead) {
+                Ok(()) => {
+                    self.shared.state().dead.retain(|other| other.id != dead.id);
+                    gone += 1;
+                }
+                Err(error) => self.shared.fault("remove a dropped segment", &error),
+            }
+        }
+        {
+            let mut state = self.shared.state();
+            state.checkpoint_due &= !state.notes.is_empty();
+        }
+        if gone > 0 {
+            self.sync_deletions();
+        }
+        gone
+    }
+
+    /// Recycled files of another length than segments have now.
+    pub(super) fn remove_misfits(&mut self) {
+        for id in std::mem::take(&mut self.misfits) {
+            let path = self.shared.config.dir.join(free_file_name(id));
+            if let Err(error) = self.shared.fs.remove(&path) {
+                self.shared.fault("remove a recycled segment", &error);
+            }
+        }
+    }
+
+    fn sync_deletions(&self) {
+        let dir = &self.shared.config.dir;
+        if let Err(error) = self.sync(|| self.shared.fs.sync_dir(dir)) {
+            self.shared.fault("sync the directory after deleting", &error);
+        }
+    }
+
+    /// Recycles a segment's file, or removes it.
+    fn discard(&self, dead: &Dead) -> io::Result<()> {
+        let config = &self.shared.config;
+        let path = self.path(dead.id);
+        let fits = self.shared.state().reserve_bytes() + dead.bytes <= config.reserve_bytes_max();
+        if dead.bytes == config.segment_bytes.as_u64() && !dead.retired && fits {
+            match self.shared.fs.rename(&path, &config.dir.join(free_file_name(dead.id))) {
+                Ok(()) => {
+                    self.shared.state().free.push(Free { id: dead.id, bytes: dead.bytes });
+                    return Ok(());
+                }
+                // Removed by hand.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => self.shared.fault("recycle a segment", &error),
+            }
+        }
+        match self.shared.fs.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a recycled file back to the file system.
+    pub(super) fn remove_spare(&self) -> bool {
+        let Some(free) = self.shared.state().free.last().copied() else {
+            return false;
+        };
+        let path = self.shared.config.dir.join(free_file_name(free.id));
+        match self.shared.fs.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.shared.fault("remove a recycled segment", &error);
+                false
+            }
+            _ => {
+                self.shared.state().free.retain(|other| other.id != free.id);
+                true
+            }
+        }
+    }
+
+    fn keep_aside(&self, id: u64, bytes: u64) -> io::Result<()> {
+        let max = self.shared.config.damaged_bytes_max();
+        if bytes > max {
+            tracing::warn!(segment = id, bytes, max, "damaged segment too large to keep");
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        while self.shared.state().damaged_bytes + bytes > max {
+            if !self.remove_oldest_damaged() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+        }
+        let aside = self.shared.config.dir.join(DAMAGED_DIR);
+        self.shared.fs.create_dir(&aside)?;
+        let to = aside.join(segment_file_name(id));
+        self.shared.fs.rename(&self.path(id), &to)?;
+        self.shared.state().damaged_bytes += bytes;
+        tracing::warn!(segment = id, kept = %to.display(), "damaged segment put aside");
+        // Its records are done: a cut that undoes this costs a replay only.
+        self.sync(|| self.shared.fs.sync_dir(&aside))
+            .unwrap_or_else(|error| self.shared.fault("sync the damaged directory", &error));
+        Ok(())
+    }
+
+    /// Evidence goes before data.
+    pub(super) fn remove_oldest_damaged(&self) -> bool {
+        let aside = self.shared.config.dir.join(DAMAGED_DIR);
+        let Ok(files) = self.shared.fs.list(&aside) else {
+            return false;
+        };
+        let oldest = files.iter().min_by_key(|file| parse_segment_file_name(&file.name));
+        let Some(file) = oldest else {
+            return false;
+        };
+        let removed = self.shared.fs.remove(&aside.join(&file.name)).is_ok();
+        if removed {
+            let mut state = self.shared.state();
+            state.damaged_bytes = state.damaged_bytes.saturating_sub(file.bytes);
+        }
+        removed
+    }
+}
