@@ -1,7 +1,7 @@
 # The project's commands; `make` alone lists them. CARGO_TARGET_DIR is respected, `target` otherwise.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build web test test-long check picture bench bench-pipeline bench-partition-key bench-peers bench-spill soak soak-pipeline battery cassandra cassandra-jars setup-build setup-test
+.PHONY: help demo build web test test-long check picture bench bench-pipeline bench-partition-key bench-peers bench-spill soak soak-pipeline battery mutate-durability cassandra cassandra-jars setup-build setup-test
 
 target := $(or $(CARGO_TARGET_DIR),target)
 # What `make demo` hands to `pitwire demo`.
@@ -57,6 +57,10 @@ battery: setup-build ## the durability battery on real file systems, and what it
 soak: setup-build ## random faults against the spill and the whole system, SECONDS=1800; SEED=N replays one
 	@tests/setup test
 	@tests/soak all $(SECONDS) $(SEED)
+
+mutate-durability: setup-build ## break the durability code in known ways and see the battery catch each (20 min)
+	@tests/setup test
+	@tests/mutants/run
 
 soak-pipeline: setup-build ## the engine's semantics, bottlenecks and model-checked tests, ROUNDS=200 times in a row
 	@pipeline/soak $(ROUNDS)

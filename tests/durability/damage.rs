@@ -192,7 +192,7 @@ async fn two_runs(dir: &Path) -> (Files, Vec<BTreeSet<u64>>, Vec<u8>) {
     let spill = open_at_once(&config(dir));
     segments.push(commit(&spill, &mut number, &[40_000, 1000]).await);
     let mut second = commit(&spill, &mut number, &[30_000, 1000]).await;
-    let last = |files: Files| files.into_iter().filter(|(name, _)| parse_segment_file_name(name).is_some()).next_back();
+    let last = |files: Files| files.into_iter().rfind(|(name, _)| parse_segment_file_name(name).is_some());
     let (_, older) = last(files(dir)).unwrap();
     second.extend(commit(&spill, &mut number, &[20_000]).await);
     segments.push(second);
@@ -216,9 +216,9 @@ fn segments_that_are_missing_swapped_doubled_or_rolled_back_are_told() {
         let names: Vec<String> = files.keys().filter(|name| parse_segment_file_name(name).is_some()).cloned().collect();
         assert_eq!(names.len(), 5);
         let mut cases: Vec<(String, Files)> = Vec::new();
-        for gone in 0..5 {
+        for (gone, name) in names.iter().enumerate() {
             let mut bad = files.clone();
-            bad.remove(&names[gone]);
+            bad.remove(name);
             cases.push((format!("segment {gone} missing"), bad));
         }
         for (a, b) in [(0, 1), (1, 3), (3, 4)] {
