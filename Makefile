@@ -1,7 +1,7 @@
 # The project's commands; `make` alone lists them. CARGO_TARGET_DIR is respected, `target` otherwise.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build web test test-long check picture bench bench-pipeline bench-partition-key bench-peers bench-spill soak-pipeline cassandra cassandra-jars setup-build setup-test
+.PHONY: help demo build web test test-long check picture bench bench-pipeline bench-partition-key bench-peers bench-spill soak soak-pipeline battery mutate-durability cassandra cassandra-jars setup-build setup-test
 
 target := $(or $(CARGO_TARGET_DIR),target)
 # What `make demo` hands to `pitwire demo`.
@@ -9,6 +9,9 @@ DEMO ?=
 # What `make bench-pipeline` hands to its benchmark, and how often `make soak-pipeline` goes round.
 BENCH ?=
 ROUNDS ?= 200
+# How long `make soak` runs, and the seed of an earlier one to replay.
+SECONDS ?= 1800
+SEED ?=
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +49,18 @@ bench-pipeline: setup-build ## the engine beside bare channels, and what the ste
 	@status=0; cargo bench --package pitwire-pipeline --bench engine -- $(BENCH) || status=$$?; \
 	cargo bench --package pitwire --bench preprocess || status=$$?; \
 	echo; echo "Beside SPDL, asyncio and other crates: make bench-peers (10 min)"; exit $$status
+
+battery: setup-build ## the durability battery on real file systems, and what it measured as a table (needs root)
+	@tests/setup test
+	@tests/battery
+
+soak: setup-build ## random faults against the spill and the whole system, SECONDS=1800; SEED=N replays one
+	@tests/setup test
+	@tests/soak all $(SECONDS) $(SEED)
+
+mutate-durability: setup-build ## break the durability code in known ways and see the battery catch each (20 min)
+	@tests/setup test
+	@tests/mutants/run
 
 soak-pipeline: setup-build ## the engine's semantics, bottlenecks and model-checked tests, ROUNDS=200 times in a row
 	@pipeline/soak $(ROUNDS)

@@ -13,6 +13,8 @@ mod imports;
 mod keys;
 #[path = "tidy/markdown.rs"]
 mod markdown;
+#[path = "tidy/mutants.rs"]
+mod mutants;
 #[path = "tidy/words.rs"]
 mod words;
 
@@ -127,4 +129,11 @@ fn every_command_that_is_shown_exists_with_its_flags() {
     let Some(known) = commands::Known::of_this_build() else { return };
     let pages = project().into_iter().filter(|file| file.has_extension(&["md"]));
     assert_none(&pages.flat_map(|page| commands::complaints(&page, &known)).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_mutant_of_the_durability_code_applies_to_one_place() {
+    let files = project();
+    assert!(files.iter().any(|file| file.has_extension(&["mutant"])), "the mutants are found");
+    assert_none(&mutants::complaints(&files));
 }
