@@ -1,6 +1,7 @@
 //! A real server on a port of its own, a made-up agent behind it, and a client that knows nothing of ours.
 
 mod metrics;
+mod names;
 mod port;
 mod routes;
 mod stream;

@@ -144,10 +144,12 @@ mod room;
 pub mod scan;
 mod seal;
 mod segment;
+mod settle;
 mod shared;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod window;
 mod writer;
 
 use bytes::Bytes;

@@ -97,7 +97,7 @@ impl Shared {
             return false;
         };
         match under_way.scan.step() {
-            Some(Step::Segment(segment)) => self.take_in(segment, &mut under_way.found),
+            Some(Step::Segment(segment)) => self.take_in(*segment, &mut under_way.found),
             Some(Step::Vanished(id)) => self.forget(id),
             None => {
                 if let Some(done) = recoverer.take() {

@@ -16,7 +16,9 @@ use super::checkpoint;
 use super::frame::Header;
 use super::fs::{Filesystem, RealFs, SegmentFile};
 use super::seal::SpillKey;
-use super::segment::{Found, Gap, GapReason, Pass, RecordInfo, Unused, Window, read_record};
+use super::segment::{Found, Gap, GapReason, Pass, RecordInfo, Unused, read_record};
+use super::settle::settle;
+use super::window::Window;
 
 /// Directory beside the segments for damaged ones.
 pub(super) const DAMAGED_DIR: &str = "damaged";
@@ -74,7 +76,7 @@ pub struct ScannedSegment {
     /// The checkpoint lists it, and it is not there.
     pub(super) absent: bool,
     file: Option<Arc<dyn SegmentFile>>,
-    found: Found,
+    pub(super) found: Found,
     key: Option<Arc<SpillKey>>,
     unused: Option<Unused>,
 }
@@ -177,7 +179,7 @@ pub struct Scan {
 
 /// What comes next.
 pub(super) enum Step {
-    Segment(ScannedSegment),
+    Segment(Box<ScannedSegment>),
     /// It was removed since the listing.
     Vanished(u64),
 }
@@ -275,7 +277,7 @@ impl Scan {
     pub(super) fn step(&mut self) -> Option<Step> {
         let (id, bytes) = self.items.pop_front()?;
         let Some(bytes) = bytes else {
-            return Some(Step::Segment(self.absent(id)));
+            return Some(Step::Segment(Box::new(self.absent(id))));
         };
         let Some(mut segment) = load(self.fs.as_ref(), &self.dir, id, bytes, self.key.clone()) else {
             return Some(Step::Vanished(id));
@@ -293,7 +295,7 @@ impl Scan {
         }
         segment.tell_locked();
         self.previous = segment.found.next.map(|(run, next)| (id, run, next));
-        Some(Step::Segment(segment))
+        Some(Step::Segment(Box::new(segment)))
     }
 
     /// One that the checkpoint lists and that is not there. How many records
@@ -354,59 +356,9 @@ impl Iterator for Scan {
     fn next(&mut self) -> Option<ScannedSegment> {
         loop {
             match self.step()? {
-                Step::Segment(segment) => return Some(segment),
+                Step::Segment(segment) => return Some(*segment),
                 Step::Vanished(_) => {}
             }
-        }
-    }
-}
-
-/// Settles the end of a segment by the first record of the one that follows.
-///
-/// A commit whose sync failed was written once more in the next segment under
-/// the same numbers, or its numbers were given to other records because the
-/// first ones went back to the caller: either way the later segment counts.
-fn settle(segment: &mut ScannedSegment, following: u64, header: &Header) {
-    let (run, sequence) = (header.run, header.sequence);
-    let Some((_, next)) = segment.found.next.filter(|(own, _)| *own == run) else {
-        return;
-    };
-    segment.records.retain(|record| record.run != run || record.sequence < sequence);
-    segment.end = segment.records.last().map_or(0, |last| u64::from(last.offset) + 1);
-    if header.offset > 0 {
-        // Its start is damaged: what it began with is not known.
-        return;
-    }
-    let tail = segment.found.next_at_tail.or(segment.found.first);
-    if tail.is_some_and(|(own, tail)| own == run && sequence <= tail) {
-        // The whole last commit was withdrawn, torn or not.
-        segment.gaps.retain(|gap| gap.reason != GapReason::Torn);
-        return;
-    }
-    if following != segment.id + 1 {
-        // What lay between was acked and deleted, or is missing: nobody knows.
-        return;
-    }
-    // The writer went on after it, so it was durable once: this is damage.
-    for gap in segment.gaps.iter_mut().filter(|gap| gap.reason == GapReason::Torn) {
-        gap.reason = match gap.weight {
-            Some(_) => GapReason::Body,
-            None => GapReason::Header,
-        };
-    }
-    if next < sequence {
-        let lost = sequence - next;
-        let bytes = segment.bytes;
-        match segment.gaps.iter_mut().rfind(|gap| gap.records.is_none()) {
-            Some(gap) => gap.records = Some(lost),
-            None => segment.gaps.push(Gap {
-                segment: segment.id,
-                offset: bytes,
-                bytes: 0,
-                reason: GapReason::Missing,
-                records: Some(lost),
-                weight: None,
-            }),
         }
     }
 }
