@@ -329,8 +329,10 @@ fn report(what: &'static str, spill: Spill, opened: Opened) {
                 let (segment, records, samples) = (gap.segment, gap.records, gap.weight);
                 let remedy = "start with the right spill.key_file to store it";
                 tracing::error!(what, segment, records, samples, remedy, "written under another key, and left alone");
+            } else if gap.reason == GapReason::Torn {
+                tracing::warn!(what, ?gap, "the last commit is not complete: power went before it was promised");
             } else {
-                tracing::error!(what, ?gap, "damaged on disk; a copy is kept aside");
+                tracing::error!(what, ?gap, "damaged or missing on disk: `pitwire spill verify` says more");
             }
         }
     });

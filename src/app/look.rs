@@ -177,6 +177,7 @@ impl Looker {
             backlog_records: spill.backlog_records,
             spilled_samples: deliver.samples_spilled,
             disk_bytes: spill.disk_bytes,
+            reserve_bytes: spill.reserve_bytes,
             disk_max_bytes: spill.disk_max_bytes,
             written_bytes: spill.written_bytes,
             syncs: spill.syncs,

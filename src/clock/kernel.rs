@@ -19,6 +19,8 @@ use super::{Gateway, Trust};
 const MARK: &str = "/run/systemd/timesync/synchronized";
 /// Distance of two questions.
 const ASK_EVERY: Duration = Duration::from_secs(10);
+/// The same where the answer only makes a plausible clock a better one.
+const ASK_NOW_AND_THEN: Duration = Duration::from_secs(60);
 /// What an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -27,12 +29,11 @@ pub(super) fn marked() -> bool {
     Path::new(MARK).exists()
 }
 
-/// Asks `timedatectl` until the clock is synchronised or `stop` is told, and tells `gateway`. Does nothing unless the
-/// kernel's word is needed.
+/// Asks `timedatectl` until the clock is synchronised or `stop` is told, and tells `gateway`: also where a plausible
+/// clock is trusted, since one that another daemon sets later is better.
 pub async fn watch(gateway: Arc<Gateway>, stop: CancellationToken) {
-    if gateway.trust() == Trust::Kernel {
-        ask_until_yes(gateway, stop, timedatectl).await;
-    }
+    let needed = gateway.trust() == Trust::Kernel;
+    ask_until_yes(gateway, stop, needed, timedatectl).await;
 }
 
 fn timedatectl() -> Command {
@@ -41,8 +42,9 @@ fn timedatectl() -> Command {
     command
 }
 
-async fn ask_until_yes(gateway: Arc<Gateway>, stop: CancellationToken, question: impl Fn() -> Command) {
-    let mut complained = false;
+async fn ask_until_yes(gateway: Arc<Gateway>, stop: CancellationToken, needed: bool, question: impl Fn() -> Command) {
+    // Where nobody needs its word, there may well be none.
+    let mut complained = !needed;
     while !marked() {
         match ask(question()).await {
             Ok(true) => return gateway.tell_synchronised(),
@@ -59,7 +61,7 @@ async fn ask_until_yes(gateway: Arc<Gateway>, stop: CancellationToken, question:
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(ASK_EVERY) => {}
+            () = tokio::time::sleep(if needed { ASK_EVERY } else { ASK_NOW_AND_THEN }) => {}
         }
     }
 }
@@ -103,7 +105,7 @@ mod tests {
     async fn a_yes_makes_a_plausible_clock_known_where_the_kernels_word_is_needed() {
         let gateway = Gateway::new(Scripted::running(EARLIEST_PLAUSIBLE), Trust::Kernel);
         assert_eq!(gateway.utc(), None);
-        ask_until_yes(gateway.clone(), CancellationToken::new(), || says("echo yes")).await;
+        ask_until_yes(gateway.clone(), CancellationToken::new(), true, || says("echo yes")).await;
         let until = gateway.now() + Duration::from_secs(20);
         while gateway.utc().is_none() {
             assert!(gateway.now() < until, "it was told");

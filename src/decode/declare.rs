@@ -10,7 +10,7 @@ use super::device::{Boot, Context, Device};
 use super::holes::Missing;
 use crate::gap::{Gap, KIND_GAP, Reason};
 use crate::item::{self, Item};
-use crate::receipt::Receipt;
+use crate::receipt::{Ending, Receipt};
 use crate::sample::{ClockBase, DeviceTime, UnixMicros};
 
 /// When and from whom events are declared.
@@ -69,9 +69,15 @@ impl Boot {
     fn event(&mut self, context: &Context<'_>, base: ClockBase, missing: Missing, accepted_at: Instant) -> Item {
         let Missing { reason, may_be_stored, ranges, d_from, d_to } = missing;
         let high_us = d_to.unwrap_or_else(|| self.holes.high_us(0));
-        let receipt = self.book.watch(ranges.clone(), high_us, false, Receipt::none());
-        let gap = Gap { may_be_stored, d_from, d_to, ..Gap::new(reason) }.with_sequences(ranges);
-        context.gaps.counts.add(&gap);
+        let gap = Gap { may_be_stored, d_from, d_to, ..Gap::new(reason) }.with_sequences(ranges.clone());
+        // Counted when it is durable: one that is lost on the way is declared again, and more with it.
+        let (counts, counted) = (context.gaps.counts.clone(), gap.clone());
+        let told = Receipt::unowed_with_ending(move |ending| {
+            if ending == Ending::Settled {
+                counts.add(&counted);
+            }
+        });
+        let receipt = self.book.watch(ranges, high_us, false, told);
         let (source, device, boot, frames) = (&context.spec.name, context.device, self.key.2, gap.frames);
         tracing::warn!(%source, %device, boot, frames, reason = reason.as_str(), seq_from = gap.seq_from, seq_to = gap.seq_to,
             "frames are missing; a gap is stored as an event");

@@ -18,7 +18,7 @@ use super::track::Seen;
 use super::{Arrival, Format, Gaps, Remember, SourceSpec, malformed, quarantined};
 use crate::item::{Body, Item, RawMessage};
 use crate::ledger::Fate;
-use crate::limits::{DEVICES_MAX, LATE_FROM_A_BROKER, LATE_ON_A_LINE};
+use crate::limits::{DEVICES_MAX, GAP_EVERY, LATE_FROM_A_BROKER, LATE_ON_A_LINE};
 use crate::sample::Name;
 
 pub(super) struct Wire {
@@ -32,6 +32,8 @@ pub(super) struct Wire {
     gaps: Gaps,
     /// How late a frame may come.
     late: Duration,
+    /// [`Book::failures`](crate::settled::Book::failures) when it was looked at last.
+    failures: u64,
     /// When something is to be declared missing; never too late.
     declare_at: Option<Instant>,
     /// When the last frame came.
@@ -67,6 +69,7 @@ impl Wire {
             known: by_device,
             gaps,
             late: LATE_ON_A_LINE,
+            failures: 0,
             declare_at: None,
             heard_at: None,
         }
@@ -138,7 +141,10 @@ impl Wire {
         }
         self.heard_at = Some(arrival.accepted_at);
         let describes = matches!(payload, Payload::Describe(_));
-        let failed = self.gaps.book.take_failed().then_some(arrival.accepted_at);
+        let failures = self.gaps.book.failures();
+        // A moment later: while frames fail in a row, one event tells of many.
+        let failed = (failures != self.failures).then(|| arrival.accepted_at + GAP_EVERY);
+        self.failures = failures;
         let due = if opened { device.declares_at(self.late) } else { None };
         self.declare_at = [self.declare_at, due, failed].into_iter().flatten().min();
         match payload {

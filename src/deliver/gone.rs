@@ -96,8 +96,16 @@ impl Lost {
         self.join((car, device, boot), Stretch { d_from, d_to, offset_us, samples, channels: BTreeSet::new() });
     }
 
+    /// A place of the spill that is damaged: its record's meta may still say whose it was.
+    pub(super) fn add_gap(&mut self, gap: &spill::Gap) {
+        match gap.meta.as_deref().and_then(Meta::decode).and_then(|meta| meta.span) {
+            Some(span) => self.add_span(span),
+            None => self.add_unknown(gap.records.unwrap_or(1), gap.weight.unwrap_or(0)),
+        }
+    }
+
     /// Records of which nothing is known but their samples.
-    pub(super) fn add_unknown(&mut self, records: u64, samples: u64) {
+    fn add_unknown(&mut self, records: u64, samples: u64) {
         self.unknown = (self.unknown.0 + records, self.unknown.1 + samples);
     }
 

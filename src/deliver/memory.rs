@@ -123,7 +123,11 @@ impl Deliver {
 
     /// Drops a flush that nobody can send again; `false` if there is none.
     fn drop_one(&mut self) -> bool {
-        let goes = |pending: &Pending| !pending.kept && !is_owed(&pending.flush.receipts);
+        // One without samples is small, and may be the word of what is gone.
+        let goes = |pending: &Pending| {
+            let samples = pending.flush.tally.samples() > 0;
+            samples && !pending.kept && !is_owed(&pending.flush.receipts)
+        };
         let found = match self.parts.overflow {
             Overflow::DropNewest => self.pending.iter().rposition(goes),
             Overflow::DropOldest | Overflow::Block => self.pending.iter().position(goes),
@@ -131,6 +135,7 @@ impl Deliver {
         let Some(pending) = found.and_then(|index| self.pending.remove(index)) else { return false };
         let flush = self.release(pending);
         self.memory.dropped += flush.tally.samples();
+        self.dropped.add_rows(&flush.rows);
         flush.tally.settle(Fate::Dropped(Policy::Memory));
         true
     }

@@ -47,7 +47,9 @@ impl Deliver {
     /// Sends on its way what is to be known of what was dropped, once the store or the spill takes something. Until
     /// then it stays in memory, joined.
     pub(super) fn declare_dropped(&mut self, now: Instant) {
-        if self.dropped.is_empty() || self.spilling || !(self.spill_took || self.link.up().is_some()) {
+        // Where memory is full it would push out what it is about.
+        let takes = (self.spill_took || self.link.up().is_some()) && !self.crowded();
+        if self.dropped.is_empty() || self.spilling || !takes {
             return;
         }
         self.spill_took = false;

@@ -12,7 +12,7 @@ use super::record::{Meta, rows_record, samples_of};
 use crate::clock::{Clock, Gateway};
 use crate::gap::{GapCounts, Reason};
 use crate::ledger::{Fate, Ledger, Policy};
-use crate::row::DAY_US;
+use crate::row::{DAY_US, Rows};
 use crate::sample::UnixMicros;
 use crate::spill::{self, Gone, Observer, Record};
 
@@ -124,6 +124,11 @@ impl StatsHandle {
     }
 }
 
+/// Events of one record about what is gone, and other rows: below 16 KiB, which is what a segment of 64 KiB takes of
+/// them.
+const DECLARED_EVENTS_MAX: usize = 3;
+const DECLARED_ROWS_MAX: usize = 48;
+
 /// Keeps the ledger exact about records that come or go without delivery's doing, and declares what is gone.
 pub struct SpillLedger {
     /// Where samples are counted.
@@ -146,9 +151,33 @@ impl SpillLedger {
 
     /// What the store is to know of `lost`.
     fn declared(&self, mut lost: Lost) -> Vec<Record> {
-        let rows = lost.take(&self.car, self.gateway.now_utc());
-        rows.map(|rows| rows_record(&rows, &[], &self.ledger, "")).into_iter().collect()
+        self.records(lost.take(&self.car, self.gateway.now_utc()))
     }
+
+    /// As records of a size that fits the smallest segment.
+    fn records(&self, rows: Option<Rows>) -> Vec<Record> {
+        rows.into_iter().flat_map(parts).map(|rows| rows_record(&rows, &[], &self.ledger, "")).collect()
+    }
+}
+
+/// Rows without chunks, a few at a time.
+fn parts(rows: Rows) -> Vec<Rows> {
+    let Rows { extents, chunks, channels, clocks, events, sessions } = rows;
+    let mut parts: Vec<Rows> = Vec::new();
+    let one = |events| Rows { events, ..Rows::default() };
+    // An event's text has at most some 4 KiB.
+    parts.extend(events.chunks(DECLARED_EVENTS_MAX).map(|events| one(events.to_vec())));
+    parts.extend(
+        channels.chunks(DECLARED_ROWS_MAX).map(|channels| Rows { channels: channels.to_vec(), ..Rows::default() }),
+    );
+    parts.extend(clocks.chunks(DECLARED_ROWS_MAX).map(|clocks| Rows { clocks: clocks.to_vec(), ..Rows::default() }));
+    parts.extend(
+        sessions.chunks(DECLARED_ROWS_MAX).map(|sessions| Rows { sessions: sessions.to_vec(), ..Rows::default() }),
+    );
+    if !extents.is_empty() || !chunks.is_empty() {
+        parts.push(Rows { extents, chunks, ..Rows::default() });
+    }
+    parts
 }
 
 impl Observer for SpillLedger {
@@ -175,16 +204,21 @@ impl Observer for SpillLedger {
     }
 
     fn damaged(&self, gap: &spill::Gap) -> Vec<Record> {
-        if matches!(gap.reason, spill::GapReason::Version(_)) {
+        match gap.reason {
             // It is there, for the version that wrote it.
-            return Vec::new();
+            spill::GapReason::Version(_)
+            // Nobody was told that it is durable: a broker sends it again, and what a serial port sent is missing by its
+            // sequence.
+            | spill::GapReason::Torn
+            // What it knew is not known; nothing is lost with it.
+            | spill::GapReason::Checkpoint => return Vec::new(),
+            _ => {}
         }
         let mut lost = Lost::new(Reason::Damaged, self.gaps.clone());
-        lost.add_unknown(gap.records.unwrap_or(1), gap.weight.unwrap_or(0));
+        lost.add_gap(gap);
         // Found again at each start: the same row for a day.
         let day_us = self.gateway.now_utc().0.div_euclid(DAY_US) * DAY_US;
-        let rows = lost.take(&self.car, UnixMicros(day_us));
-        rows.map(|rows| rows_record(&rows, &[], &self.ledger, "")).into_iter().collect()
+        self.records(lost.take(&self.car, UnixMicros(day_us)))
     }
 }
 
@@ -192,7 +226,7 @@ impl Observer for SpillLedger {
 mod tests {
     use super::*;
     use crate::clock::{SystemClock, Trust};
-    use crate::row::Rows;
+
     use crate::spill::Position;
 
     #[test]

@@ -38,8 +38,8 @@ pub(super) struct Expired {
     age: Age,
 }
 
-/// By what time rows are too old: UTC, but no later than the newest that was stored before this run plus how long it
-/// has lasted. A clock that is fifty years ahead, set by mistake, would delete all there is; so an hour's run makes no
+/// By what time rows are too old: UTC, but no later than the newest that is stored (as [`Store::newest_before`] tells it:
+/// nothing that a wrong clock placed) plus how long this run has lasted. A clock that is fifty years ahead, set by mistake, would delete all there is; so an hour's run makes no
 /// more than an hour's data too old. A store that was not written for long is caught up with by the next run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Age {

@@ -225,6 +225,8 @@ pub struct SpillStatus {
     pub spilled_samples: u64,
     /// What it takes on the disk, bytes.
     pub disk_bytes: u64,
+    /// Of these, finished segments that wait to be written again.
+    pub reserve_bytes: u64,
     /// What it may take on the disk, bytes.
     pub disk_max_bytes: u64,
     /// Written since the agent's start, bytes.

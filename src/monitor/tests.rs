@@ -118,6 +118,7 @@ fn status() -> Status {
             backlog_records: 1,
             spilled_samples: 115,
             disk_bytes: 512,
+            reserve_bytes: 128,
             disk_max_bytes: 2_147_483_648,
             written_bytes: 1024,
             syncs: 2,

@@ -133,12 +133,15 @@ pub(super) struct Book {
     generation: u64,
     /// The block that holds the last durable generation.
     slot: usize,
+    /// A sync of the file failed and it could not be removed: it is not written
+    /// again, only replaced.
+    distrusted: bool,
 }
 
 impl Book {
     pub(super) fn new(found: &Found) -> Self {
         let generation = found.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.generation);
-        Self { file: None, generation, slot: found.slot }
+        Self { file: None, generation, slot: found.slot, distrusted: false }
     }
 }
 
@@ -177,6 +180,7 @@ impl Writer {
         if made {
             self.shared.fs.rename(&dir.join(NEW_FILE), &dir.join(CHECKPOINT_FILE))?;
             self.sync(|| self.shared.fs.sync_dir(dir))?;
+            self.book.distrusted = false;
         }
         (self.book.generation, self.book.slot, self.book.file) = (checkpoint.generation, slot, Some(file));
         Ok(())
@@ -187,11 +191,13 @@ impl Writer {
             return Ok((file.clone(), false));
         }
         let dir = &self.shared.config.dir;
-        match self.shared.fs.open_to_write(&dir.join(CHECKPOINT_FILE)) {
-            Ok(file) if file.bytes()? >= 2 * BLOCK_BYTES => return Ok((file, false)),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            // Not there, or cut: made anew.
-            _ => {}
+        if !self.book.distrusted {
+            match self.shared.fs.open_to_write(&dir.join(CHECKPOINT_FILE)) {
+                Ok(file) if file.bytes()? >= 2 * BLOCK_BYTES => return Ok((file, false)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                // Not there, or cut: made anew.
+                _ => {}
+            }
         }
         let path = dir.join(NEW_FILE);
         let made = self.shared.fs.create(&path).or_else(|error| {
@@ -207,13 +213,16 @@ impl Writer {
 
     fn remove_checkpoint(&mut self) -> bool {
         // The generation goes on: what is still there must not win.
-        self.book.file = None;
+        (self.book.file, self.book.distrusted) = (None, true);
         match self.shared.fs.remove(&self.shared.config.dir.join(CHECKPOINT_FILE)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 self.shared.fault("remove the checkpoint", &error);
                 false
             }
-            _ => self.sync(|| self.shared.fs.sync_dir(&self.shared.config.dir)).is_ok(),
+            _ => {
+                self.book.distrusted = false;
+                self.sync(|| self.shared.fs.sync_dir(&self.shared.config.dir)).is_ok()
+            }
         }
     }
 }

@@ -165,6 +165,11 @@ impl Header {
     }
 }
 
+/// Whether what lies at the start of a file is the head of a sealed record, of whichever segment.
+pub(super) fn is_sealed(bytes: &[u8; HEADER_BYTES]) -> bool {
+    bytes[0..4] == MAGIC && bytes[4] == VERSION_SEALED
+}
+
 fn u32_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u32 {
     let mut out = [0; 4];
     out.copy_from_slice(&bytes[at..at + 4]);

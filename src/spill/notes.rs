@@ -51,7 +51,8 @@ impl Writer {
             if notes + count == 0 {
                 return Ok(Vec::new());
             }
-            self.make_room(bytes, notes + count)?;
+            // What is said of a loss costs no data by itself.
+            self.make_room(bytes, notes + count, count > 0)?;
             let mut state = self.shared.state();
             // Each turn drops a segment or sees a record lost.
             if state.notes.len() == notes {

@@ -14,6 +14,7 @@ use super::Position;
 use super::checkpoint::{self, CHECKPOINT_FILE, NEW_FILE};
 use super::fs::Filesystem;
 use super::index::Entry;
+use super::recycle::begins_sealed;
 use super::scan::{DAMAGED_DIR, Scan, ScannedSegment, Step, parse_free_file_name, parse_segment_file_name};
 use super::seal::SpillKey;
 use super::segment::{Gap, GapReason, RecordInfo};
@@ -58,7 +59,8 @@ pub(super) fn list(
             state.index.add_unscanned(id, file.bytes);
         } else if let Some(id) = parse_free_file_name(&file.name) {
             last_id = last_id.max(id);
-            if file.bytes == segment_bytes {
+            let sealed = key.is_none() || begins_sealed(fs.as_ref(), &dir.join(&file.name));
+            if file.bytes == segment_bytes && sealed {
                 state.free.push(Free { id, bytes: file.bytes });
             } else {
                 leftovers.push(file.name);
@@ -129,7 +131,8 @@ impl Shared {
     /// The checkpoint holds nothing sound.
     pub(super) fn report_checkpoint(&self) {
         let bytes = self.state().checkpoint_bytes;
-        let gap = Gap { segment: 0, offset: 0, bytes, reason: GapReason::Checkpoint, records: None, weight: None };
+        let reason = GapReason::Checkpoint;
+        let gap = Gap { segment: 0, offset: 0, bytes, reason, records: None, weight: None, meta: None };
         self.note(self.observer.damaged(&gap));
         if let Some(under_way) = locked(&self.recoverer).as_mut() {
             under_way.found.gaps.push(gap);
@@ -148,10 +151,12 @@ impl Shared {
                 self.note(self.observer.damaged(gap));
             }
         }
+        // Told; up to 1 MiB a segment.
+        segment.gaps.iter_mut().for_each(|gap| gap.meta = None);
         if segment.absent {
             let mut state = self.state();
-            // It is told once.
-            state.listed.remove(&id);
+            // It is told once, that is until what is said of it is durable.
+            state.told_absent.push(id);
             state.checkpoint_due = true;
             found.gaps.extend(segment.gaps);
             return;

@@ -3,11 +3,23 @@
 //! on the writer's thread, like everything that changes the directory.
 
 use std::io;
+use std::path::Path;
 
 use super::config::BLOCK_BYTES;
+use super::frame::{HEADER_BYTES, is_sealed};
+use super::fs::Filesystem;
 use super::scan::{DAMAGED_DIR, free_file_name, parse_segment_file_name, segment_file_name};
 use super::shared::{Dead, Free};
 use super::writer::{Active, Writer};
+
+/// Whether the file was written under a key from its start on. Under a key no
+/// other is written again: what lay in it before would stay readable behind
+/// the new end for long.
+pub(super) fn begins_sealed(fs: &dyn Filesystem, path: &Path) -> bool {
+    let mut head = [0; HEADER_BYTES];
+    let read = fs.open(path).and_then(|file| file.read_at(&mut head, 0));
+    read.is_ok_and(|bytes| bytes == HEADER_BYTES) && is_sealed(&head)
+}
 
 impl Writer {
     /// A file for a commit of so many bytes, under a number of its own that is
@@ -38,7 +50,7 @@ impl Writer {
             Ok(file) => Ok(Active { id, file, bytes: 0, length: bytes, capacity: bytes, records: 0 }),
             Err(error) => {
                 // Under which name it would come back is not known.
-                self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true });
+                self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true, unused: true });
                 Err(error)
             }
         }
@@ -57,7 +69,7 @@ impl Writer {
         let allocated = file.allocate(capacity).is_ok();
         let length = if allocated { capacity } else { 0 };
         if let Err(error) = self.sync(|| self.shared.fs.sync_dir(&self.shared.config.dir)) {
-            self.shared.state().dead.push(Dead { id, bytes: length, retired: true, due: true });
+            self.shared.state().dead.push(Dead { id, bytes: length, retired: true, due: true, unused: true });
             return Err(error);
         }
         Ok(Active { id, file, bytes: 0, length, capacity, records: 0 })
@@ -94,27 +106,36 @@ impl Writer {
     /// damaged, after a checkpoint that does not list them. Answers how many
     /// went.
     pub(super) fn tidy(&mut self) -> usize {
+        let mut gone = self.remove_unused();
         let (finished, dead) = {
             let mut state = self.shared.state();
-            let finished = state.index.finished();
+            let noted = state.notes.is_empty();
+            let mut finished = state.index.finished();
+            // Evidence stays until what is said of it is durable.
+            finished.retain(|segment| noted || !segment.damaged);
             for segment in &finished {
                 state.listed.remove(&segment.id);
+            }
+            if noted {
+                let absent = std::mem::take(&mut state.told_absent);
+                for id in absent {
+                    state.listed.remove(&id);
+                }
             }
             let dead: Vec<Dead> = state.dead.iter().filter(|dead| dead.due).copied().collect();
             // What is said of what was missing has to be durable before.
             if finished.is_empty() && dead.is_empty() && !(state.checkpoint_due && state.notes.is_empty()) {
-                return 0;
+                return gone;
             }
             (finished, dead)
         };
         if !self.checkpoint(true) {
-            return 0;
+            return gone;
         }
-        let mut gone = 0;
         for segment in &finished {
             let (id, bytes, retired) = (segment.id, segment.bytes, segment.retired);
             let aside = segment.damaged && self.keep_aside(id, bytes).is_ok();
-            let dead = Dead { id, bytes, retired, due: true };
+            let dead = Dead { id, bytes, retired, due: true, unused: false };
             match if aside { Ok(()) } else { self.discard(&dead) } {
                 Ok(()) => {
                     self.shared.forget(id);
@@ -142,6 +163,30 @@ impl Writer {
         gone
     }
 
+    /// Removes files that were to become segments and never held a commit: no
+    /// checkpoint knows them, so none has to be written first, which a disk
+    /// whose syncs fail would refuse for ever.
+    fn remove_unused(&self) -> usize {
+        let unused: Vec<Dead> = self.shared.state().dead.iter().filter(|dead| dead.unused).copied().collect();
+        let mut gone = 0;
+        for dead in unused {
+            match self.discard(&dead) {
+                Ok(()) => {
+                    self.shared.state().dead.retain(|other| other.id != dead.id);
+                    gone += 1;
+                }
+                Err(error) => self.shared.fault("remove a segment that was never used", &error),
+            }
+        }
+        gone
+    }
+
+    /// Whether something is to leave the directory and does not.
+    pub(super) fn is_stuck(&self) -> bool {
+        let state = self.shared.state();
+        state.dead.iter().any(|dead| dead.due) || (state.notes.is_empty() && state.index.has_finished())
+    }
+
     /// Removes what an earlier process left and nobody needs.
     pub(super) fn remove_leftovers(&mut self) {
         for name in std::mem::take(&mut self.leftovers) {
@@ -163,7 +208,8 @@ impl Writer {
         let config = &self.shared.config;
         let path = self.path(dead.id);
         let fits = self.shared.state().reserve_bytes() + dead.bytes <= config.reserve_bytes_max();
-        if dead.bytes == config.segment_bytes.as_u64() && !dead.retired && fits {
+        let sealed = self.shared.key.is_none() || begins_sealed(self.shared.fs.as_ref(), &path);
+        if dead.bytes == config.segment_bytes.as_u64() && !dead.retired && fits && sealed {
             match self.shared.fs.rename(&path, &config.dir.join(free_file_name(dead.id))) {
                 Ok(()) => {
                     self.shared.state().free.push(Free { id: dead.id, bytes: dead.bytes });

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use super::fs::RealFs;
 use super::scan::{DAMAGED_DIR, scan, segment_file_name};
 use super::seal::SpillKey;
 use super::segment::Gap;
-use super::stats::{AppendError, SpillError};
+use super::stats::{AppendError, Observer, SpillError};
 use super::{Record, Spill};
 
 /// Records handed over at once, and their bytes: one commit each.
@@ -120,23 +121,25 @@ pub enum RepairError {
 }
 
 /// Puts the damaged segments aside; answers how many records were written anew. `config` names the directory and what
-/// is needed to read it; its budgets do not count here.
+/// is needed to read it; its budgets do not count here. `observer` is told what is lost: what it answers lies in the
+/// queue afterwards, since nobody finds the damage again.
 ///
 /// # Errors
 /// See [`RepairError`]. Another process that has the directory is one.
 ///
 /// # Cancel safety
 /// May be dropped: some records are then there twice.
-pub async fn repair(config: Config, damage: &Damage) -> Result<u64, RepairError> {
+pub async fn repair(config: Config, damage: &Damage, observer: Arc<dyn Observer>) -> Result<u64, RepairError> {
     let dir = config.dir.clone();
     let config = Config { disk_max: ByteSize::eib(1), free_min: ByteSize::b(0), overflow: Overflow::Block, ..config };
-    let opened = tokio::task::spawn_blocking(|| Spill::open(config, Arc::new(RealFs), Arc::new(()))).await;
+    let opened = tokio::task::spawn_blocking(|| Spill::open(config, Arc::new(RealFs), observer)).await;
     let (spill, _) = opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
     // Damage is known to the queue only once it was scanned.
     spill.recovered().await;
     let outcome = write_anew(&spill, damage).await;
     let reason = spill.stats().last_error;
     spill.close().await;
+    give_back(&dir);
     let written = outcome?;
     let still = damage.damaged.iter().find(|damaged| dir.join(segment_file_name(damaged.segment)).exists());
     match still {
@@ -145,6 +148,18 @@ pub async fn repair(config: Config, damage: &Damage) -> Result<u64, RepairError>
             segment: damaged.segment,
             reason: reason.unwrap_or_else(|| format!("look at {DAMAGED_DIR}/ in the directory")),
         }),
+    }
+}
+
+/// Whoever repairs may be root; the files are for whom the directory is for.
+fn give_back(dir: &Path) {
+    let Ok(owner) = std::fs::metadata(dir) else { return };
+    let files = [dir.to_owned(), dir.join(DAMAGED_DIR)].into_iter().filter_map(|dir| std::fs::read_dir(dir).ok());
+    for path in files.flatten().flatten().map(|entry| entry.path()) {
+        let strange = std::fs::symlink_metadata(&path).is_ok_and(|file| file.uid() != owner.uid());
+        if strange && let Err(error) = lchown(&path, Some(owner.uid()), Some(owner.gid())) {
+            tracing::warn!(path = %path.display(), %error, "cannot give the file to the directory's owner");
+        }
     }
 }
 
@@ -239,7 +254,7 @@ mod tests {
         let sound = numbers(dir.path());
         assert_eq!(sound.len(), 58);
 
-        let written = repair(config(dir.path()), &damage).await.unwrap();
+        let written = repair(config(dir.path()), &damage, Arc::new(())).await.unwrap();
         assert_eq!(written, damage.damaged.iter().map(|damaged| damaged.records).sum::<u64>());
         assert_eq!(numbers(dir.path()), sound, "none less, none twice");
         assert_eq!(Damage::find(dir.path(), None, |_| {}).unwrap().damaged, []);
@@ -266,7 +281,7 @@ mod tests {
         let damage = Damage::find(dir.path(), None, |_| {}).unwrap();
         assert_eq!(damage.left_alone, [2]);
         assert_eq!(damage.damaged.iter().map(|d| (d.segment, d.records)).collect::<Vec<_>>(), [(1, 0)]);
-        repair(config(dir.path()), &damage).await.unwrap();
+        repair(config(dir.path()), &damage, Arc::new(())).await.unwrap();
         assert_eq!(numbers(dir.path()), sound);
         assert_eq!(fs::read(&before[1]).unwrap(), later);
         assert!(!before[0].exists() && dir.path().join(DAMAGED_DIR).join("000000000001.seg").exists());
@@ -279,7 +294,7 @@ mod tests {
         flip(&segments(dir.path())[0], 8_192 + 1_000);
         let damage = Damage::find(dir.path(), None, |_| {}).unwrap();
         let (held, _) = Spill::open(config(dir.path()), Arc::new(RealFs), Arc::new(())).unwrap();
-        let refused = repair(config(dir.path()), &damage).await;
+        let refused = repair(config(dir.path()), &damage, Arc::new(())).await;
         assert!(matches!(refused, Err(RepairError::Open(SpillError::Locked { .. }))), "{refused:?}");
         held.close().await;
         assert!(!dir.path().join(DAMAGED_DIR).exists());

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::config::{GONE_BYTES_MAX, Overflow};
 use super::index::{Doomed, Entry, Oldest};
-use super::segment::read_record;
+use super::segment::{Read, read_record};
 use super::shared::Dead;
 use super::stats::Gone;
 use super::writer::{Fault, Writer};
@@ -28,23 +28,24 @@ struct Lack {
 }
 
 impl Writer {
-    /// Sees to it that a commit fits within every cap, or says why not.
-    pub(super) fn make_room(&mut self, bytes: u64, records: usize) -> Result<(), Fault> {
+    /// Sees to it that a commit fits within every cap, or says why not;
+    /// `may_drop`: at the cost of data if the policy says so.
+    pub(super) fn make_room(&mut self, bytes: u64, records: usize, may_drop: bool) -> Result<(), Fault> {
         let growth = self.active.as_ref().filter(|active| active.fits(bytes, records));
         if let Some(growth) = growth.map(|active| (active.bytes + bytes).saturating_sub(active.length)) {
             while growth > 0 && self.allowed_bytes() < growth {
-                self.make_room_or_say_why(growth)?;
+                self.make_room_or_say_why(growth, may_drop)?;
             }
             return Ok(());
         }
-        let drops = self.shared.config.overflow == Overflow::DropOldest;
+        let drops = may_drop && self.shared.config.overflow == Overflow::DropOldest;
         let mut dropped = false;
         loop {
             if self.shared.state().index.has_finished() {
                 self.tidy();
             }
             match self.obtainable(bytes) {
-                0 => dropped |= self.make_room_or_say_why(bytes)?,
+                0 => dropped |= self.make_room_or_say_why(bytes, may_drop)?,
                 1 if drops && !dropped && self.shared.state().dead.is_empty() => {
                     // The last one is taken: the oldest makes the next.
                     self.doom_oldest(false);
@@ -69,22 +70,30 @@ impl Writer {
     }
 
     /// One step. Answers whether records were dropped.
-    fn make_room_or_say_why(&mut self, bytes: u64) -> Result<bool, Fault> {
+    fn make_room_or_say_why(&mut self, bytes: u64, may_drop: bool) -> Result<bool, Fault> {
         let lack = self.lack(bytes);
         let before = self.shared.state().counts.dropped_segments;
-        if lack.hopeless || !self.make_some_room() {
-            return Err(Fault::Full(lack.reason));
+        if lack.hopeless || !self.make_some_room(may_drop) {
+            let reason = lack.reason;
+            return Err(if !lack.hopeless && self.is_stuck() {
+                let last = self.shared.state().counts.last_error.clone().unwrap_or_default();
+                Fault::Io(io::Error::other(format!("{reason}, and nothing can be removed: {last}")))
+            } else {
+                Fault::Full(reason)
+            });
         }
         Ok(self.shared.state().counts.dropped_segments > before)
     }
 
     /// One step: finished segments, recycled ones, then evidence, then by policy
     /// the oldest data.
-    pub(super) fn make_some_room(&mut self) -> bool {
+    pub(super) fn make_some_room(&mut self, may_drop: bool) -> bool {
+        let drops = may_drop && self.shared.config.overflow == Overflow::DropOldest;
         self.tidy() > 0
             || self.remove_spare()
             || self.remove_oldest_damaged()
-            || (self.shared.config.overflow == Overflow::DropOldest && self.doom_oldest(true))
+            // Of a directory that cannot be changed nothing is given up: no room would come of it.
+            || (drops && !self.is_stuck() && self.checkpoint(true) && self.doom_oldest(true))
     }
 
     fn lack(&self, bytes: u64) -> Lack {
@@ -135,7 +144,7 @@ impl Writer {
         tracing::warn!(segment = id, records, weight, "dropped the oldest segment: spill is full");
         self.shared.count_dropped(records, weight);
         self.shared.forget(id);
-        self.shared.state().dead.push(Dead { id, bytes, retired, due: at_once });
+        self.shared.state().dead.push(Dead { id, bytes, retired, due: at_once, unused: false });
         if records > 0 {
             self.shared.note(self.shared.observer.dropped(gone));
         }
@@ -165,14 +174,17 @@ impl Writer {
         let mut gone: Vec<Gone> = Vec::with_capacity(ready.len());
         for (position, entry) in ready {
             let (meta_bytes, payload_bytes) = (usize::from(entry.meta_bytes), entry.payload_bytes);
-            let read = file
-                .as_ref()
-                .map_or(Ok(None), |file| read_record(file.as_ref(), id, entry.offset, meta_bytes, payload_bytes, key));
-            let read = if doomed.refused { read.unwrap_or_default() } else { read? };
+            let read = file.as_ref().map_or(Ok(Read::Damaged(None)), |file| {
+                read_record(file.as_ref(), id, entry.offset, meta_bytes, payload_bytes, key)
+            });
+            let read = if doomed.refused { read.unwrap_or(Read::Damaged(None)) } else { read? };
             let weight = entry.weight;
-            let Some(Record { meta, payload, .. }) = read else {
-                gone.push(Gone { position, meta: None, payload: None, weight });
-                continue;
+            let Record { meta, payload, .. } = match read {
+                Read::Sound(record) => record,
+                Read::Damaged(meta) => {
+                    gone.push(Gone { position, meta, payload: None, weight });
+                    continue;
+                }
             };
             kept += payload.len() as u64;
             gone.push(if kept > GONE_BYTES_MAX {

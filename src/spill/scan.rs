@@ -16,7 +16,7 @@ use super::checkpoint;
 use super::frame::Header;
 use super::fs::{Filesystem, RealFs, SegmentFile};
 use super::seal::SpillKey;
-use super::segment::{Found, Gap, GapReason, Pass, RecordInfo, Unused, read_record};
+use super::segment::{Found, Gap, GapReason, Pass, Read, RecordInfo, Unused, read_record};
 use super::settle::settle;
 use super::window::Window;
 
@@ -105,8 +105,10 @@ impl ScannedSegment {
         }
         let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let meta_bytes = info.meta.len();
-        read_record(file.as_ref(), self.id, info.offset, meta_bytes, info.payload_bytes, self.key.as_deref())?
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the record is damaged"))
+        match read_record(file.as_ref(), self.id, info.offset, meta_bytes, info.payload_bytes, self.key.as_deref())? {
+            Read::Sound(record) => Ok(record),
+            Read::Damaged(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "the record is damaged")),
+        }
     }
 
     /// Whether it is damaged beyond a commit that was never finished.
@@ -135,6 +137,7 @@ impl ScannedSegment {
                 reason: GapReason::Locked,
                 records: Some(records),
                 weight: Some(weight),
+                meta: None,
             });
         }
     }
@@ -159,7 +162,7 @@ impl ScannedSegment {
     }
 
     fn gap(&mut self, bytes: u64, reason: GapReason, records: Option<u64>) {
-        self.gaps.push(Gap { segment: self.id, offset: 0, bytes, reason, records, weight: None });
+        self.gaps.push(Gap { segment: self.id, offset: 0, bytes, reason, records, weight: None, meta: None });
     }
 }
 

@@ -57,6 +57,10 @@ pub struct Gap {
     pub records: Option<u64>,
     /// Their weight, when their headers could be read.
     pub weight: Option<u64>,
+    /// The meta of a record whose content does not match its checksum: as it lies there, unchecked, for whoever can
+    /// tell whether it is sound. Never of a sealed one.
+    #[serde(skip)]
+    pub meta: Option<Bytes>,
 }
 
 /// A sound record in a segment.
@@ -78,8 +82,15 @@ pub struct RecordInfo {
     pub locked: bool,
 }
 
-/// Reads and checks one record; `None` if it is damaged, or sealed under another
-/// key than this.
+/// What came of reading a record.
+pub(super) enum Read {
+    Sound(Record),
+    /// Damaged, or sealed under another key; with the meta where a header says
+    /// which bytes it is: as [`Gap::meta`].
+    Damaged(Option<Bytes>),
+}
+
+/// Reads and checks one record.
 pub(super) fn read_record(
     file: &dyn SegmentFile,
     segment: u64,
@@ -87,22 +98,24 @@ pub(super) fn read_record(
     meta_bytes: usize,
     payload_bytes: u32,
     key: Option<&SpillKey>,
-) -> io::Result<Option<Record>> {
+) -> io::Result<Read> {
     // Whether it is sealed is known when its header is.
     let mut buf = vec![0; HEADER_BYTES + meta_bytes + payload_bytes as usize + SEAL_BYTES as usize];
     let got = file.read_at(&mut buf, u64::from(offset))?;
     buf.truncate(got);
     let Some(head) = buf.first_chunk::<HEADER_BYTES>() else {
-        return Ok(None);
+        return Ok(Read::Damaged(None));
     };
     let Ok(header) = Header::decode(head, segment, u64::from(offset)) else {
-        return Ok(None);
+        return Ok(Read::Damaged(None));
     };
     let body = HEADER_BYTES..HEADER_BYTES + usize::try_from(header.body_bytes()).unwrap_or(usize::MAX - HEADER_BYTES);
+    let meta = buf.get(HEADER_BYTES..HEADER_BYTES + usize::from(header.meta_bytes));
+    let meta = meta.filter(|_| !header.sealed).map(Bytes::copy_from_slice);
     if buf.len() < body.end {
-        return Ok(None);
+        return Ok(Read::Damaged(meta));
     }
-    Ok(decode_body(&header, Bytes::from(buf).slice(body), key))
+    Ok(decode_body(&header, Bytes::from(buf).slice(body), key).map_or(Read::Damaged(meta), Read::Sound))
 }
 
 /// What the headers of a segment told about the records around it.
@@ -150,10 +163,11 @@ impl Pass {
             last.bytes = offset + bytes - last.offset;
             last.records = last.records.zip(records).map(|(a, b)| a + b);
             last.weight = last.weight.zip(weight).map(|(a, b)| a.saturating_add(b));
+            last.meta = None;
             return;
         }
         let segment = self.segment;
-        self.gaps.push(Gap { segment, offset, bytes, reason, records, weight });
+        self.gaps.push(Gap { segment, offset, bytes, reason, records, weight, meta: None });
     }
 
     /// Goes through the file from start to end.
@@ -235,6 +249,10 @@ impl Pass {
             } else {
                 let lost = (Some(1), Some(header.weight));
                 self.gap(at, next.min(length) - at, GapReason::Body, lost);
+                if let Some(gap) = self.gaps.last_mut().filter(|gap| !header.sealed && gap.offset == at) {
+                    let meta = window.get(at + HEADER_BYTES as u64, usize::from(header.meta_bytes))?;
+                    gap.meta = Some(Bytes::copy_from_slice(meta));
+                }
             }
             at_commit_start = header.last;
             at = if header.last { align_up(next, BLOCK_BYTES) } else { next };

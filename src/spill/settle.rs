@@ -49,6 +49,7 @@ pub(super) fn settle(segment: &mut ScannedSegment, following: u64, header: &Head
                 reason: GapReason::Missing,
                 records: Some(lost),
                 weight: None,
+                meta: None,
             }),
         }
     }

@@ -15,7 +15,7 @@ use super::index::{Entry, Index, Ticket};
 use super::recovery::{Recoverer, entry_of};
 use super::scan::{load, segment_file_name};
 use super::seal::SpillKey;
-use super::segment::{GapReason, read_record};
+use super::segment::{GapReason, Read, read_record};
 use super::stats::{Gone, Observer, Recovering, Recovery};
 use super::{Position, Record};
 
@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) free: Vec<Free>,
     /// Segments that left the queue and whose files are still there.
     pub(super) dead: Vec<Dead>,
+    /// Listed and not there; not listed any more once what is said of them is durable.
+    pub(super) told_absent: Vec<u64>,
     /// Segments that the next checkpoint lists.
     pub(super) listed: BTreeSet<u64>,
     pub(super) checkpoint_bytes: u64,
@@ -81,6 +83,8 @@ pub(super) struct Dead {
     pub(super) retired: bool,
     /// What is said of its records is durable: the file may go.
     pub(super) due: bool,
+    /// It never held a commit, so no checkpoint lists it.
+    pub(super) unused: bool,
 }
 
 #[derive(Default)]
@@ -236,12 +240,12 @@ impl Shared {
         Ok(file)
     }
 
-    fn read(&self, ticket: &Ticket) -> io::Result<Option<Record>> {
+    fn read(&self, ticket: &Ticket) -> io::Result<Read> {
         let entry = &ticket.entry;
         let segment = ticket.position.segment;
         let file = match self.open(segment) {
             // Removed by hand: it will not come back.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Read::Damaged(None)),
             other => other?,
         };
         let meta_bytes = usize::from(entry.meta_bytes);
@@ -259,11 +263,11 @@ impl Shared {
                 continue;
             }
             match self.read(&ticket) {
-                Ok(Some(record)) => {
+                Ok(Read::Sound(record)) => {
                     lease.read.push(position);
                     records.push((position, record));
                 }
-                Ok(None) => {
+                Ok(Read::Damaged(meta)) => {
                     {
                         let mut state = self.state();
                         state.index.lose(position);
@@ -274,7 +278,7 @@ impl Shared {
                         offset = ticket.entry.offset,
                         "a record was damaged on disk"
                     );
-                    let gone = Gone { position, meta: None, payload: None, weight: ticket.entry.weight };
+                    let gone = Gone { position, meta, payload: None, weight: ticket.entry.weight };
                     self.note(self.observer.lost(gone));
                 }
                 Err(error) => {

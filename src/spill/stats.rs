@@ -103,7 +103,8 @@ pub struct Recovery {
 pub struct Gone {
     /// Where it was.
     pub position: Position,
-    /// The caller's meta, if it could still be read.
+    /// The caller's meta, if it could still be read; unchecked if the payload
+    /// could not: the caller has to tell whether it is sound.
     pub meta: Option<Bytes>,
     /// The content, if it could still be read. Of one dropped segment at most
     /// [`super::config::GONE_BYTES_MAX`] are kept in memory at once.

@@ -163,8 +163,9 @@ impl Writer {
         if self.last_append.elapsed() >= IDLE_CLOSE {
             self.close_if_drained();
         }
-        self.tidy();
+        // What is said of a loss first: then the evidence may go.
         self.write_notes();
+        self.tidy();
     }
 
     fn finish(&mut self) {
@@ -208,7 +209,7 @@ impl Writer {
         };
         // The records are still here; the segment is not trusted any more.
         self.shared.fault("append", &error);
-        if is_full(&error) && !self.has_spare(bytes) && !self.make_some_room() {
+        if is_full(&error) && !self.has_spare(bytes) && !self.make_some_room(!group.is_empty()) {
             return Err(Fault::Full(error.to_string()));
         }
         self.write(notes, group, bytes).map_err(|error| {
@@ -330,7 +331,7 @@ impl Writer {
         } else if let Err(error) = self.shared.fs.remove(&self.path(id)) {
             self.shared.fault("remove a retired segment", &error);
             let bytes = file.bytes().unwrap_or(self.buf.len() as u64);
-            self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true });
+            self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true, unused: true });
         }
     }
 

@@ -113,7 +113,8 @@ pub trait Store: Send + Sync {
     /// As [`Self::write`].
     async fn expire(&self, now: UnixMicros) -> Result<u64, StoreError>;
 
-    /// Where a store deletes by age: the end of the newest partition that begins before `now`, if it holds any.
+    /// Where a store deletes by age: the end of the newest partition that begins before `now`, if it holds any. What
+    /// lies years behind all others was placed by a clock that was wrong, and does not count.
     ///
     /// # Errors
     /// As [`Self::write`].

@@ -224,6 +224,9 @@ fn what_was_placed_in_1970_is_never_too_old_and_the_newest_is_told_whatever_lies
         }
         let now = UnixMicros(BUCKET + 3 * DAY_US);
         assert_eq!(store.newest_before(now).await.unwrap(), Some(UnixMicros(BUCKET + 2 * MINUTE_US)));
+        let wrong = UnixMicros(BUCKET + 51 * 366 * DAY_US);
+        let newest = store.newest_before(wrong).await.unwrap();
+        assert_eq!(newest, Some(UnixMicros(BUCKET + 2 * MINUTE_US)), "what a wrong clock placed does not count");
         while store.expire(now).await.unwrap() > 0 {}
         assert_eq!(store.days(CAR).await.unwrap(), [0, pitwire::row::day_of(BUCKET + 50 * 366 * DAY_US)]);
         assert_eq!(store.chunks(CAR, DEVICE, MINUTE_US, None).await.unwrap().len(), 1);

@@ -42,7 +42,7 @@ fn a_sealed_backlog_is_unreadable_survives_a_wrong_key_and_is_stored_under_the_r
 
     write_key(&key, 2);
     agent.start_again();
-    let locked = agent.status();
+    let locked = agent.until("the spill scanned", |status| status["spill"]["recovering"].is_null());
     assert_eq!((number(&locked, "/ledger/recovered"), number(&locked, "/spill/locked_segments")), (0, 1), "{locked:#}");
     assert!(text(&locked, "/spill/detail").contains("start with the right spill.key_file"), "{locked:#}");
     agent.terminate();

@@ -128,6 +128,7 @@ export interface Spill {
   backlog_samples: number;
   backlog_records: number;
   disk_bytes: number;
+  reserve_bytes: number;
   disk_max_bytes: number;
   written_bytes: number;
   syncs: number;

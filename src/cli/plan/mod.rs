@@ -24,7 +24,7 @@ Examples:
   pitwire plan --config pitwire.toml --status http://127.0.0.1:8710 --uplink 2Mbit   as this agent measured it
   pitwire plan --tier club --disk 256MiB --json | jq .bridged_s
 
-What a sample takes is measured with the simulated car of a tier (docs/configuration.md says how), or by a running agent.
+What a sample takes is measured with the simulated car of a tier (docs/outages.md says how), or by a running agent.
 --disk, durable_within and flush_after come from --config or --status; else they are the defaults.")]
 pub(super) struct Arguments {
     /// Samples a second, e.g. 100k; the tier's if absent.
@@ -76,16 +76,13 @@ enum Tier {
 impl Tier {
     /// Samples a second, and what one takes with the default `flush_after`.
     fn measured(self) -> (f64, Cost) {
-        let cost = |spill_bytes_per_sample, uplink_bytes_per_sample, devices| Cost {
-            spill_bytes_per_sample,
-            uplink_bytes_per_sample,
-            devices,
-        };
+        let cost =
+            |spill_bytes_per_sample, uplink_bytes_per_sample| Cost { spill_bytes_per_sample, uplink_bytes_per_sample };
         match self {
-            Self::Club => (400.0, cost(54.1, 66.6, 3.0)),
-            Self::Can => (1_500.0, cost(18.3, 24.3, 3.0)),
-            Self::Wide => (78_200.0, cost(10.1, 12.6, 4.0)),
-            Self::F1 => (1_100_100.0, cost(2.24, 2.31, 3.0)),
+            Self::Club => (400.0, cost(54.1, 66.6)),
+            Self::Can => (1_500.0, cost(18.3, 24.3)),
+            Self::Wide => (78_200.0, cost(10.1, 12.6)),
+            Self::F1 => (1_100_100.0, cost(2.24, 2.31)),
         }
     }
 }
@@ -149,11 +146,7 @@ fn question(arguments: Arguments) -> Result<Question, Failure> {
     let disk = arguments.disk.map(|disk| disk.as_u64() as f64);
     let given = Given {
         rate_per_s,
-        cost: Cost {
-            spill_bytes_per_sample,
-            uplink_bytes_per_sample: uplink_bytes,
-            devices: measured.and_then(|measured| measured.devices).unwrap_or(tier.devices),
-        },
+        cost: Cost { spill_bytes_per_sample, uplink_bytes_per_sample: uplink_bytes },
         disk_max_bytes: disk
             .or(measured.and_then(|measured| measured.disk_max_bytes))
             .unwrap_or(spill.disk_max.as_u64() as f64),

@@ -3,12 +3,12 @@
 //! ```text
 //! disk      = rate × bytes a sample + commits × half a block
 //! commits   = one for each D / 2 and half a flush: what is late takes with it what would follow within D / 2
-//! bridged   = disk budget ÷ disk a second, or records that the index holds ÷ records a second, what is less
+//! bridged   = (disk budget − one segment) ÷ disk a second
 //! flash     = disk + commits × journal + segments × journal
 //! drain     = backlog ÷ (uplink − live data)
 //! ```
 //! A commit starts on a fresh block, so its last one is half empty on average. *Journal* is what the file system writes
-//! for a sync of a file that has grown.
+//! for a sync of a segment that is written for the first time; where it is written again there is none.
 
 use std::time::Duration;
 
@@ -20,15 +20,13 @@ use crate::spill::config::BLOCK_BYTES;
 /// commit block, four of 4 KiB. On a segment that is recycled it is next to nothing.
 pub(super) const JOURNAL_BYTES: f64 = 16_384.0;
 
-/// Bytes that a sample takes, and how often devices send.
+/// Bytes that a sample takes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Cost {
     /// In the spill: rows with their records' headers, without the end of the last block.
     pub(super) spill_bytes_per_sample: f64,
     /// On the way to the store, before compression.
     pub(super) uplink_bytes_per_sample: f64,
-    /// Devices: each makes a record for each `flush_after`.
-    pub(super) devices: f64,
 }
 
 /// What is asked.
@@ -92,7 +90,8 @@ impl Given {
             disk_per_s,
             journal_per_s,
             flash_per_s: disk_per_s + journal_per_s,
-            bridged_s: self.disk_max_bytes / disk_per_s,
+            // `drop-oldest` holds one segment back.
+            bridged_s: (self.disk_max_bytes - self.segment_bytes).max(0.0) / disk_per_s,
             live_bit_per_s: self.rate_per_s * self.cost.uplink_bytes_per_sample * 8.0,
             outage: None,
         };
@@ -108,7 +107,8 @@ impl Given {
         Outage {
             seconds,
             samples,
-            disk_bytes: plan.disk_per_s * kept_s,
+            disk_bytes: ((plan.disk_per_s * kept_s / self.segment_bytes).ceil() * self.segment_bytes)
+                .min(self.disk_max_bytes),
             flash_bytes: plan.flash_per_s * seconds,
             samples_beyond: self.rate_per_s * (seconds - kept_s),
             drain_s: spare.map(|spare| bits / spare),
@@ -123,7 +123,7 @@ mod tests {
     fn given() -> Given {
         Given {
             rate_per_s: 100_000.0,
-            cost: Cost { spill_bytes_per_sample: 5.0, uplink_bytes_per_sample: 10.0, devices: 4.0 },
+            cost: Cost { spill_bytes_per_sample: 5.0, uplink_bytes_per_sample: 10.0 },
             disk_max_bytes: 2_147_483_648.0,
             segment_bytes: 8_388_608.0,
             durable_within: Duration::from_secs(1),
@@ -146,10 +146,11 @@ mod tests {
         near(plan.padding_per_s, 2_048.0 / 0.6);
         near(plan.disk_per_s, 503_413.3);
         near(plan.journal_per_s, (1.0 / 0.6 + 503_413.3 / 8_388_608.0) * 16_384.0);
-        near(plan.bridged_s, 2_147_483_648.0 / 503_413.3);
+        near(plan.bridged_s, (2_147_483_648.0 - 8_388_608.0) / 503_413.3);
         near(plan.live_bit_per_s, 8e6);
         let outage = plan.outage.unwrap();
-        near(outage.disk_bytes, 503_413.3 * 3_600.0);
+        // 216.04 segments.
+        near(outage.disk_bytes, 217.0 * 8_388_608.0);
         // 3,600 s of 8 Mbit/s through the 12 that live data leaves.
         near(outage.drain_s.unwrap(), 2_400.0);
         assert_eq!((outage.samples, outage.samples_beyond), (360e6, 0.0));
@@ -167,7 +168,7 @@ mod tests {
     fn what_the_disk_does_not_bridge_is_counted_apart() {
         let plan = Given { outage: Some(Duration::from_secs(36_000)), ..given() }.plan();
         let outage = plan.outage.unwrap();
-        near(outage.disk_bytes, 2_147_483_648.0);
+        near(outage.disk_bytes, 2_147_483_648.0 - 8_388_608.0);
         near(outage.samples + outage.samples_beyond, 3.6e9);
         assert!(outage.samples_beyond > 0.0);
     }

@@ -21,7 +21,6 @@ pub(super) struct Measured {
     pub(super) rate_per_s: f64,
     pub(super) spill_bytes_per_sample: Option<f64>,
     pub(super) uplink_bytes_per_sample: Option<f64>,
-    pub(super) devices: Option<f64>,
     pub(super) disk_max_bytes: Option<f64>,
     pub(super) durable_within: Option<Duration>,
     pub(super) flush_after: Option<Duration>,
@@ -59,17 +58,11 @@ fn of(status: &Value, before: Option<&Value>) -> Option<Measured> {
     // Half a block of each commit is not the samples'.
     let padding = number(status, "/spill/syncs")? * BLOCK_BYTES as f64 / 2.0;
     let rows = (number(status, "/spill/written_bytes")? - padding).max(0.0);
-    let devices = status.pointer("/sources").and_then(Value::as_array).map(|sources| {
-        let devices = sources.iter().filter_map(|source| source["devices"].as_array());
-        let names = devices.flatten().filter_map(|device| Some((device["car"].as_str()?, device["device"].as_str()?)));
-        names.collect::<std::collections::BTreeSet<_>>().len() as f64
-    });
     Some(Measured {
         rate_per_s: since("/ledger/received")? / since("/uptime_s")?.max(0.001),
         spill_bytes_per_sample: ratio(rows, "/spill/spilled_samples"),
         uplink_bytes_per_sample: number(status, "/store/bytes_written")
             .and_then(|bytes| ratio(bytes, "/store/samples_written")),
-        devices: devices.filter(|devices| *devices > 0.0),
         disk_max_bytes: number(status, "/spill/disk_max_bytes"),
         durable_within: duration("/deliver/durable_within_ms"),
         flush_after: duration("/deliver/flush_after_ms"),
@@ -115,7 +108,7 @@ mod tests {
         let measured = of(&status(10.0, 5_000), None).unwrap();
         assert_eq!(measured.rate_per_s, 500.0);
         assert_eq!(measured.spill_bytes_per_sample, Some(10.0));
-        assert_eq!((measured.uplink_bytes_per_sample, measured.devices), (Some(9.0), Some(2.0)));
+        assert_eq!(measured.uplink_bytes_per_sample, Some(9.0));
         assert_eq!(measured.durable_within, Some(Duration::from_secs(1)));
         let later = of(&status(12.0, 8_000), Some(&status(10.0, 5_000))).unwrap();
         assert_eq!(later.rate_per_s, 1_500.0);

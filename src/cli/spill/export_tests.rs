@@ -73,7 +73,7 @@ async fn rows_go_to_the_store_with_their_reasons_told_and_messages_to_files_with
     let path = dir.path().join("spool.db");
     let store = store::connect(&store::Config::for_url(StoreUrl::Sqlite { path })).await.unwrap();
     let config = spill::Config { dir: queue.clone(), ..spill::Config::default() };
-    let place = Place { dir: queue, config, disk_max: None, quarantine: true, key: None };
+    let place = Place { dir: queue, config, disk_max: None, quarantine: true, car: "44".into(), key: None };
     let met = fill(place, Some(raw.clone()), true, &store).await.unwrap_or_else(|_| panic!("it was read"));
     assert_eq!((met.records, met.samples, met.raw, met.gaps), (2, 10, 2, 0));
     assert_eq!(met.cars.into_iter().collect::<Vec<_>>(), ["44"]);

@@ -96,6 +96,8 @@ struct Place {
     /// Its budget, if that is known.
     disk_max: Option<ByteSize>,
     quarantine: bool,
+    /// The car that the configuration names.
+    car: String,
     /// What opens what is sealed, if it could be read.
     key: Option<Arc<SpillKey>>,
 }
@@ -107,7 +109,7 @@ impl Target {
         let mut place = match dir {
             Some(dir) => {
                 let config = spill::Config { dir: dir.clone(), key_file, ..spill::Config::default() };
-                Place { dir, config, disk_max: None, quarantine, key }
+                Place { dir, config, disk_max: None, quarantine, car: "unknown".into(), key }
             }
             None => {
                 let path = config.unwrap_or_else(|| DEFAULT_PATH.into());
@@ -117,9 +119,10 @@ impl Target {
                     true => (config.quarantine_dir(), config.quarantine.disk_max),
                     false => (config.spill.dir.clone(), config.spill.disk_max),
                 };
+                let car = config.car.clone();
                 let key_file = key_file.or(config.spill.key_file.clone());
                 let config = spill::Config { dir: dir.clone(), disk_max, key_file, ..config.spill };
-                Place { dir, config, disk_max: Some(disk_max), quarantine, key }
+                Place { dir, config, disk_max: Some(disk_max), quarantine, car, key }
             }
         };
         match place.config.key() {

@@ -1,11 +1,16 @@
 //! `pitwire spill repair`
 
+use std::sync::Arc;
+
 use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::{Target, things};
 use crate::cli::progress::Shown;
 use crate::cli::{Failure, Outcome, print};
+use crate::clock::{Gateway, SystemClock, Trust};
+use crate::deliver::SpillLedger;
+use crate::ledger::Ledger;
 use crate::spill::repair::{Damage, RepairError, repair};
 use crate::spill::{self, Filesystem, RealFs, SpillError};
 
@@ -59,7 +64,13 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
             let [free, needed] = [free, needed].map(ByteSize::b);
             return Err(Failure::failed(format!("{needed} are needed in {dir} and {free} are free: make room first")));
         }
-        written = repair(place.config, &damage).await.map_err(|error| match error {
+        let books = SpillLedger {
+            ledger: Ledger::new(),
+            car: place.car.clone(),
+            gateway: Gateway::new(SystemClock::shared(), Trust::System),
+            gaps: Arc::default(),
+        };
+        written = repair(place.config, &damage, Arc::new(books)).await.map_err(|error| match error {
             RepairError::Open(SpillError::Locked { .. }) => held(),
             error => Failure::failed(format!("{dir}: {error}")),
         })?;

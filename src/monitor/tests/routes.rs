@@ -42,7 +42,7 @@ async fn the_status_is_the_contracts_word_for_word() {
                         "latency_ms": {"p50": 0.25, "p99": null}, "stands_still_for_s": null}]
         },
         "spill": {"state": "draining", "detail": "", "encrypted": true, "locked_segments": 2, "backlog_samples": 15,
-                  "backlog_records": 1, "spilled_samples": 115, "disk_bytes": 512,
+                  "backlog_records": 1, "spilled_samples": 115, "disk_bytes": 512, "reserve_bytes": 128,
                   "disk_max_bytes": 2_147_483_648_u64, "written_bytes": 1024, "syncs": 2, "oldest_age_s": null,
                   "drain": {"done": 85, "total": 100, "rate_per_s": 42.5, "shrinks_per_s": 30.0, "left_s": 0.5},
                   "quarantine_records": 1,

@@ -82,6 +82,9 @@ async fn a_flipped_byte_loses_at_most_the_record_it_is_in() {
         let count = (!(in_header && (lost == 0 || lost == 5))).then_some(1);
         assert_eq!(gap.records, count, "byte {at}");
         assert_eq!(gap.weight, (!in_header).then_some(info.weight), "byte {at}");
+        let in_meta = at < info.offset as usize + frame::HEADER_BYTES + info.meta.len();
+        let meta = gap.meta.as_ref().filter(|_| !in_meta);
+        assert_eq!(meta, (!in_header && !in_meta).then_some(&info.meta), "byte {at}");
     }
 }
 

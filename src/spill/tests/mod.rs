@@ -52,7 +52,7 @@ impl Observer for Books {
         self.answer()
     }
     fn damaged(&self, gap: &Gap) -> Vec<Record> {
-        self.damaged.lock().unwrap().push(gap.clone());
+        self.damaged.lock().unwrap().push(Gap { meta: None, ..gap.clone() });
         self.answer()
     }
 }

@@ -3,6 +3,7 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, Error, Row, ToSql, params};
 
+use crate::clock::EARLIEST_PLAUSIBLE;
 use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, SessionRow, day_of};
 use crate::store::schema;
 
@@ -176,19 +177,40 @@ pub(super) fn events(connection: &Connection, car: &str, day: i32) -> Result<Vec
     })
 }
 
-/// The end of the newest partition that begins before `now_us`.
+/// Days without data beyond which what follows is taken for a clock that was wrong: less than the 1,024 weeks by which
+/// GPS receivers err, and more than any car stands still.
+const JUMP_DAYS_MAX: i32 = 3_650;
+
+/// The end of the newest partition that begins before `now_us`, of those that follow the oldest since
+/// [`EARLIEST_PLAUSIBLE`] without a jump of [`JUMP_DAYS_MAX`].
 pub(super) fn newest_before(connection: &Connection, now_us: i64) -> Result<Option<i64>, Error> {
-    // Goes from car to car, and in each looks at its last day only: extents have the day in their key.
+    // Goes from car to car, and in each from day to day: extents have both in their key.
+    const CARS: &str = "WITH RECURSIVE cars(car) AS (SELECT min(car) FROM extents UNION ALL \
+           SELECT (SELECT min(car) FROM extents WHERE car > cars.car) FROM cars WHERE cars.car IS NOT NULL)";
+    let mut days = connection.prepare_cached(&format!(
+        "{CARS}, days(car, day) AS ( \
+           SELECT car, (SELECT min(day) FROM extents e WHERE e.car = cars.car AND e.day >= ?1) FROM cars \
+             WHERE cars.car IS NOT NULL UNION ALL \
+           SELECT car, (SELECT min(day) FROM extents e WHERE e.car = days.car AND e.day > days.day) FROM days \
+             WHERE days.day IS NOT NULL) \
+         SELECT DISTINCT day FROM days WHERE day <= ?2 ORDER BY day"
+    ))?;
+    let range = params![day_of(EARLIEST_PLAUSIBLE.0), day_of(now_us)];
+    let mut last: Option<i32> = None;
+    for day in days.query_map(range, |row| row.get(0))? {
+        let day: i32 = day?;
+        if last.is_some_and(|last| day - last > JUMP_DAYS_MAX) {
+            break;
+        }
+        last = Some(day);
+    }
+    let Some(last) = last else { return Ok(None) };
     connection
-        .prepare_cached(
-            "WITH RECURSIVE cars(car) AS (SELECT min(car) FROM extents UNION ALL \
-               SELECT (SELECT min(car) FROM extents WHERE car > cars.car) FROM cars WHERE cars.car IS NOT NULL), \
-             last(car, day) AS (SELECT car, \
-               (SELECT max(day) FROM extents e WHERE e.car = cars.car AND e.day <= ?2 AND e.bucket < ?1) FROM cars) \
-             SELECT max(e.bucket + e.length_us) FROM last JOIN extents e ON e.car = last.car AND e.day = last.day \
-               WHERE e.bucket < ?1",
-        )?
-        .query_row(params![now_us, day_of(now_us)], |row| row.get(0))
+        .prepare_cached(&format!(
+            "{CARS} SELECT max(e.bucket + e.length_us) FROM cars JOIN extents e ON e.car = cars.car AND e.day = ?1 \
+               WHERE e.bucket < ?2"
+        ))?
+        .query_row(params![last, now_us], |row| row.get(0))
 }
 
 pub(super) fn sessions(connection: &Connection, car: &str) -> Result<Vec<SessionRow>, Error> {
