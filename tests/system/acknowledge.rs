@@ -97,6 +97,10 @@ fn no_acknowledgement_leaves_before_its_samples_are_in_the_store_or_the_spill() 
             let _stop = Stop(&stop);
             for (round, locks) in [false, true, false, true, true, false].into_iter().enumerate() {
                 let lock = locks.then(|| Locked::new(&bench));
+                if locks {
+                    // What was stored before is acknowledged by then: the next ones are the spill's.
+                    std::thread::sleep(Duration::from_millis(500));
+                }
                 // At different places of a flush.
                 tap.kill_after(97 + 61 * round, agent.pid());
                 let began = Instant::now();
