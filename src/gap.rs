@@ -26,9 +26,10 @@ pub enum Reason {
     NeverReceived,
     /// Frames between the last that an earlier run is known to have made durable and the first that this one saw.
     Restart,
-    /// A stage of the agent failed on them.
+    /// A stage of the agent failed on them, or they were dropped from memory: then [`Self::Overflow`] counts their
+    /// samples, and this names their sequences.
     Failed,
-    /// The disk budget was used up.
+    /// The disk budget was used up, or memory while nothing could be written.
     Overflow,
     /// A record of the spill was damaged on disk.
     Damaged,

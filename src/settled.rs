@@ -55,7 +55,7 @@ pub struct Boot {
     heard: AtomicU64,
 }
 
-/// Frames in a row that a stage failed on.
+/// Frames in a row that a stage failed on, or that memory gave up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failed {
     /// First place.
@@ -89,7 +89,7 @@ impl Boot {
         self.lock().ranges.clone()
     }
 
-    /// Frames that a stage failed on since the last call, and that nobody sends again.
+    /// Frames that were given up since the last call, and that nobody sends again.
     #[must_use]
     pub fn take_failed(&self) -> Vec<Failed> {
         std::mem::take(&mut self.lock().failed)
@@ -112,7 +112,7 @@ impl Boot {
     /// `source` does, and unless that `comes_again` the frames are to be declared.
     pub fn watch(
         self: &Arc<Self>,
-        ranges: Vec<(u64, u64)>,
+        ranges: impl IntoIterator<Item = (u64, u64)> + Send + 'static,
         high_us: i64,
         comes_again: bool,
         source: Receipt,
@@ -120,13 +120,13 @@ impl Boot {
         let (boot, owed) = (self.clone(), source.is_owed());
         let on_end = move |ending| match ending {
             Ending::Settled => {
-                ranges.iter().for_each(|&(from, to)| boot.settle(from, to, high_us));
+                ranges.into_iter().for_each(|(from, to)| boot.settle(from, to, high_us));
                 source.settle();
             }
             Ending::Void => {
                 drop(source);
                 if !comes_again {
-                    boot.lock().fail(&ranges, high_us);
+                    boot.lock().fail(ranges, high_us);
                     boot.news.failed.fetch_add(1, Ordering::Release);
                 }
             }
@@ -158,8 +158,8 @@ impl State {
         }
     }
 
-    fn fail(&mut self, ranges: &[(u64, u64)], high_us: i64) {
-        for &(from, to) in ranges {
+    fn fail(&mut self, ranges: impl IntoIterator<Item = (u64, u64)>, high_us: i64) {
+        for (from, to) in ranges {
             let full = self.failed.len() >= SETTLED_RANGES_MAX;
             match self.failed.last_mut() {
                 Some(last) if last.to + 1 == from => (last.to, last.high_us.1) = (to, high_us),
@@ -322,7 +322,7 @@ mod tests {
             let told = told.clone();
             Receipt::with_ending(move |ending| told.send(ending).unwrap())
         };
-        let receipt = boot.watch(vec![(3, 3)], 7, true, source());
+        let receipt = boot.watch([(3, 3)], 7, true, source());
         let share = receipt.clone();
         receipt.settle();
         assert!(boot.ranges().is_empty() && heard.try_recv().is_err() && !book.take_changed());
@@ -330,11 +330,11 @@ mod tests {
         assert_eq!((pairs(&boot), heard.try_recv()), (vec![(3, 3, 7)], Ok(Ending::Settled)));
         assert!(book.take_changed() && !book.take_changed());
 
-        drop(boot.watch(vec![(4, 4)], 7, true, source()));
+        drop(boot.watch([(4, 4)], 7, true, source()));
         assert_eq!(heard.try_recv(), Ok(Ending::Void));
         assert!(book.failures() == 0 && boot.take_failed().is_empty(), "it comes again");
-        drop(boot.watch(vec![(5, 5)], 7, false, Receipt::none()));
-        drop(boot.watch(vec![(6, 6)], 8, false, Receipt::none()));
+        drop(boot.watch([(5, 5)], 7, false, Receipt::none()));
+        drop(boot.watch([(6, 6)], 8, false, Receipt::none()));
         assert_eq!(book.failures(), 2);
         assert_eq!(
             (boot.take_failed(), boot.take_failed()),

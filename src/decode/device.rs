@@ -271,7 +271,7 @@ impl Boot {
         let place = self.track.place(sequence);
         let source = std::mem::take(&mut arrival.receipt);
         let high_us = self.holes.high_us(span_us.1);
-        arrival.receipt = self.book.watch(vec![(place, place)], high_us, arrival.comes_again, source);
+        arrival.receipt = self.book.watch([(place, place)], high_us, arrival.comes_again, source);
         self.received_us = arrival.received.0;
         let opened = self.holes.see(place, span_us, arrival.accepted_at);
         (self.track.see(place, &arrival.receipt), opened)

@@ -192,26 +192,8 @@ mod tests {
     const NOW: UnixMicros = UnixMicros(77);
 
     fn chunk(device: &str, channel: &str, d0: i64, n: i32) -> ChunkRow {
-        ChunkRow {
-            car: "44".into(),
-            device: device.into(),
-            bucket: 0,
-            channel: channel.into(),
-            t0: d0 + 1_000,
-            writer: [0; 16],
-            seq: 0,
-            boot: 3,
-            d0,
-            t1: d0 + 1_000 + i64::from(n - 1) * 10,
-            n,
-            v_min: None,
-            v_max: None,
-            v_mean: None,
-            v_last: None,
-            quality: 0,
-            codec: 0,
-            data: Vec::new(),
-        }
+        let (t0, t1) = (d0 + 1_000, d0 + 1_000 + i64::from(n - 1) * 10);
+        ChunkRow { device: device.into(), boot: 3, d0, t0, t1, ..super::super::tests::chunk(channel, n) }
     }
 
     fn gone(rows: &Rows, with_payload: bool) -> spill::Gone {

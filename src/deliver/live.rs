@@ -39,7 +39,7 @@ impl Deliver {
         let (live, backlog) = (self.live_writes, self.backlog.writes);
         match self.link.window() {
             window @ (0 | 1) => live + backlog < window,
-            _ => self.window.takes_live(live, backlog, self.backlog_may_go(now)) && self.live_bytes < LIVE_BYTES_MAX,
+            _ => self.shares.takes_live(live, backlog, self.backlog_may_go(now)) && self.live_bytes < LIVE_BYTES_MAX,
         }
     }
 

@@ -24,7 +24,7 @@
 //! these two facts alone, and keeps nothing: what is late (not stored by D) goes to the spill in every mode, and the
 //! backlog is written whenever the store takes writes. So a mode says what is, and decides nothing.
 //!
-//! Live data comes first, the backlog has a share of the writes in flight ([`window`]): `backlog_share` while live
+//! Live data comes first, the backlog has a share of the writes in flight ([`shares`]): `backlog_share` while live
 //! data waits, three quarters alone. A live write that could not be answered by its D is not begun: it would take
 //! a place for nothing.
 //!
@@ -53,11 +53,12 @@ mod poison;
 mod quarantine;
 pub mod record;
 mod run;
+mod shares;
+mod spill_ledger;
 mod spilling;
 mod stats;
 mod tasks;
 mod uplink;
-mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +75,8 @@ pub use decide::{Decision, backoff, decide};
 pub use link::LinkState;
 pub use mode::{Mode, mode};
 pub use run::{Deliver, Parts};
-pub use stats::{DeliverSnapshot, Drain, SpillLedger, StatsHandle};
+pub use spill_ledger::SpillLedger;
+pub use stats::{DeliverSnapshot, Drain, StatsHandle};
 
 /// Chunks that close sooner would be mostly overhead.
 const FLUSH_AFTER_MIN: Duration = Duration::from_millis(10);

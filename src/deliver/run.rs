@@ -17,10 +17,10 @@ use super::memory::{Memory, is_owed};
 use super::mode::{Mode, mode};
 use super::poison::Suspicion;
 use super::quarantine::Quarantine;
+use super::shares::Shares;
 use super::stats::{Drain, StatsHandle};
 use super::tasks::{Done, Pending};
 use super::uplink::Chores;
-use super::window::Window;
 use super::{Config, Connect};
 use crate::chunk::{Flush, Outgoing};
 use crate::clock::Gateway;
@@ -70,7 +70,7 @@ pub struct Parts {
 pub struct Deliver {
     pub(super) parts: Parts,
     pub(super) link: Link,
-    pub(super) window: Window,
+    pub(super) shares: Shares,
     pub(super) quarantine: Quarantine,
     pub(super) suspicion: Suspicion,
     pub(super) tasks: JoinSet<Done>,
@@ -107,11 +107,11 @@ impl Deliver {
     pub fn new(parts: Parts) -> Self {
         let now = Instant::now();
         let quarantine = Quarantine::new(parts.quarantine.clone(), parts.ledger.clone());
-        let window = Window::of(&parts.config);
+        let shares = Shares::of(&parts.config);
         let dropped = Lost::new(Reason::Overflow, parts.gaps.clone());
         Self {
-            link: Link::new(now, window.all),
-            window,
+            link: Link::new(now, shares.all),
+            shares,
             dropped,
             spill_took: false,
             quarantine,

@@ -69,10 +69,6 @@ impl Drop for Stop<'_> {
     }
 }
 
-fn until_subscribed(agent: &Agent) {
-    agent.until("subscribed", |status| status["sources"][0]["state"] == "connected");
-}
-
 #[test]
 fn no_acknowledgement_leaves_before_its_samples_are_in_the_store_or_the_spill() {
     let _turn = turn(false);
@@ -82,7 +78,7 @@ fn no_acknowledgement_leaves_before_its_samples_are_in_the_store_or_the_spill() 
         let tap = Tap::to(broker.port());
         let more = source(&tap.url(), protocol, "json");
         let mut agent = Agent::start(&bench, &Setup { store: bench.sqlite(), more, ..Setup::default() });
-        until_subscribed(&agent);
+        agent.until_subscribed();
         let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         let (mut checked, mut by_spill) = (0, 0);
         std::thread::scope(|scope| {
@@ -124,7 +120,7 @@ fn no_acknowledgement_leaves_before_its_samples_are_in_the_store_or_the_spill() 
                 by_spill += only_spilled;
                 lock.into_iter().for_each(Locked::unlock);
                 agent.start_again();
-                until_subscribed(&agent);
+                agent.until_subscribed();
             }
         });
         let sent = sent.load(Ordering::SeqCst);
@@ -135,13 +131,9 @@ fn no_acknowledgement_leaves_before_its_samples_are_in_the_store_or_the_spill() 
         let judged = tap.judge();
         bench.figure(&format!(
             "MQTT {protocol}: {sent} messages, 6 kills at an acknowledgement: 0 of {checked} acknowledged then were not \
-             durable ({by_spill} in the spill only); {} sent to the agent, {} acknowledged, {} stale, {} out of order",
-            judged.messages,
-            judged.acknowledged.len(),
-            judged.stale.len(),
-            judged.out_of_order
+             durable ({by_spill} in the spill only); {judged}"
         ));
-        assert!(judged.stale.is_empty() && judged.out_of_order == 0, "stale: {:?}", judged.stale);
+        judged.assert_in_order();
     }
 }
 
@@ -154,7 +146,7 @@ fn reconnect_storms_and_a_second_client_of_the_same_id_lose_nothing() {
         let tap = Tap::to(broker.port());
         let more = source(&tap.url(), protocol, "wire");
         let mut agent = Agent::start(&bench, &Setup { store: bench.sqlite(), more, ..Setup::default() });
-        until_subscribed(&agent);
+        agent.until_subscribed();
         let sim = Sim::start(&bench, "sent", &["--tier", "can", "--for", "12s", "--mqtt", &broker.url()]);
         let began = Instant::now();
         let (mut cuts, mut takeovers) = (0, 0);
@@ -168,7 +160,7 @@ fn reconnect_storms_and_a_second_client_of_the_same_id_lose_nothing() {
                 tap.cut();
             }
             cuts += 1;
-            until_subscribed(&agent);
+            agent.until_subscribed();
         }
         let sent = sim.finish();
         agent.until("everything has come", |status| {
@@ -178,16 +170,12 @@ fn reconnect_storms_and_a_second_client_of_the_same_id_lose_nothing() {
         agent.terminate();
         let (found, judged) = (audit(sent.path(), &bench.sqlite()), tap.judge());
         bench.figure(&format!(
-            "MQTT {protocol}: {found:?}; {cuts} ends of a connection, {takeovers} by a second client; {} messages, {} \
-             acknowledged, {} stale, {} out of order; {} samples came twice",
-            judged.messages,
-            judged.acknowledged.len(),
-            judged.stale.len(),
-            judged.out_of_order,
+            "MQTT {protocol}: {found:?}; {cuts} ends of a connection, {takeovers} by a second client; {judged}; {} \
+             samples came twice",
             number(&last, "/ledger/duplicate")
         ));
         found.assert_exact();
-        assert!(judged.stale.is_empty() && judged.out_of_order == 0, "stale: {:?}", judged.stale);
+        judged.assert_in_order();
         assert!(cuts >= 4 && takeovers >= 1 && judged.messages > judged.acknowledged.len(), "{cuts} {takeovers}");
     }
 }
@@ -204,7 +192,7 @@ fn a_broker_that_is_killed_again_and_again_loses_nothing_through_the_agent() {
         let more =
             source(&tap.url(), protocol, "json") + "[deliver]\ndurable_within = \"20s\"\ndrain_within = \"20s\"\n";
         let mut agent = Agent::start(&bench, &Setup { store: bench.sqlite(), more, ..Setup::default() });
-        until_subscribed(&agent);
+        agent.until_subscribed();
         let (rounds, each) = (5, 300);
         for round in 0..rounds {
             let lock = Locked::new(&bench);
@@ -225,15 +213,10 @@ fn a_broker_that_is_killed_again_and_again_loses_nothing_through_the_agent() {
         assert!(in_store(&bench).into_iter().eq(0..rounds * each));
         let judged = tap.judge();
         bench.figure(&format!(
-            "MQTT {protocol}: {rounds} kills: {} messages found, none missing; {} sent to the agent, {} acknowledged, {} \
-             stale, {} out of order; {duplicate} came twice",
-            rounds * each,
-            judged.messages,
-            judged.acknowledged.len(),
-            judged.stale.len(),
-            judged.out_of_order
+            "MQTT {protocol}: {rounds} kills: {} messages found, none missing; {judged}; {duplicate} came twice",
+            rounds * each
         ));
-        assert!(judged.stale.is_empty() && judged.out_of_order == 0, "stale: {:?}", judged.stale);
+        judged.assert_in_order();
     }
 }
 
@@ -247,7 +230,7 @@ fn a_broker_that_sets_the_window_itself_does_not_slow_the_agent_down_to_it() {
         let tap = Tap::with_window(broker.port(), window);
         let more = source(&tap.url(), protocol, "json");
         let mut agent = Agent::start(&bench, &Setup { store: bench.sqlite(), more, ..Setup::default() });
-        until_subscribed(&agent);
+        agent.until_subscribed();
         let (sent, began) = (4_000, Instant::now());
         broker.publish("numbers", &messages(0..sent));
         let published = began.elapsed();

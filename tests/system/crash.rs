@@ -30,7 +30,7 @@ fn killing_the_agent_loses_no_message_of_a_broker() {
     let Some(broker) = Broker::start(&bench) else { return };
     let more = mqtt_source("car", &broker.url()) + "[deliver]\nflush_after = \"200ms\"\n";
     let mut agent = Agent::start(&bench, &Setup { store: bench.sqlite(), more, ..Setup::default() });
-    agent.until("subscribed", |status| status["sources"][0]["state"] == "connected");
+    agent.until_subscribed();
     let sim = Sim::start(&bench, "sent", &["--tier", "can", "--for", "9s", "--mqtt", &broker.url()]);
 
     // While the store takes everything.

@@ -26,7 +26,7 @@ fn a_backlog_drains_ten_times_as_fast_as_a_can_car_drives_and_never_holds_live_d
     let more = mqtt_source("car", &broker.url()).replace("pitwire/44/#", "pitwire/#");
     let setup = Setup { store: keyspace.url_through(&gate.address()), more, ..Setup::default() };
     let mut agent = Agent::start(&bench, &setup);
-    agent.until("subscribed", |status| status["sources"][0]["state"] == "connected");
+    agent.until_subscribed();
     let old = Sim::start(&bench, "old", &["--tier", "wide", "--for", length, "--mqtt", &broker.url()]).finish();
     agent.until("all of it in the spill", |status| number(status, "/ledger/backlog") == old.sent());
     assert!(old.sent() >= samples, "{}", old.sent());

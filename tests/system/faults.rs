@@ -73,7 +73,7 @@ fn faults_on_mqtt_are_counted_as_the_manifest_does_and_damaged_messages_are_quar
     let Some(broker) = Broker::start(&bench) else { return };
     let setup = Setup { store: bench.sqlite(), more: mqtt_source("car", &broker.url()), ..Setup::default() };
     let mut agent = Agent::start(&bench, &setup);
-    agent.until("subscribed", |status| status["sources"][0]["state"] == "connected");
+    agent.until_subscribed();
     let url = broker.url();
     let arguments = [&["--tier", "can", "--for", "8s", "--mqtt", &url][..], &FAULTS].concat();
     let sent = Sim::start(&bench, "sent", &arguments).finish();

@@ -69,7 +69,7 @@ fn a_broker_that_sends_again_leaves_no_gap_to_declare() {
     let Some(broker) = Broker::start(&bench) else { return };
     let setup = Setup { store: bench.sqlite(), more: mqtt_source("car", &broker.url()), ..Setup::default() };
     let mut agent = Agent::start(&bench, &setup);
-    agent.until("subscribed", |status| status["sources"][0]["state"] == "connected");
+    agent.until_subscribed();
     let sim = Sim::start(&bench, "sent", &["--tier", "can", "--for", "7s", "--mqtt", &broker.url()]);
     for _ in 0..2 {
         agent.until_received(2 * RATE);

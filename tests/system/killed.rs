@@ -101,9 +101,7 @@ fn run(on_a_disk: bool) {
         setup.state = disk.path().join("state");
     }
     let mut agent = Agent::start(&bench, &setup);
-    agent.until("store up and source subscribed", |status| {
-        status["store"]["state"] == "up" && status["sources"][0]["state"] == "connected"
-    });
+    agent.until_ready();
     let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", plan.length, "--mqtt", &broker.url()]);
     let seen = kill_it(&plan, &mut agent, &node, disk.as_ref());
 

@@ -19,9 +19,7 @@ fn a_store_that_is_killed_and_started_again_has_every_row() {
     keyspace.apply();
     let setup = Setup { store: keyspace.url(), more: mqtt_source("car", &broker.url()), ..Setup::default() };
     let mut agent = Agent::start(&bench, &setup);
-    agent.until("store up and source subscribed", |status| {
-        status["store"]["state"] == "up" && status["sources"][0]["state"] == "connected"
-    });
+    agent.until_ready();
     let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", length, "--mqtt", &broker.url()]);
     agent.until("rows in the store", |status| number(status, "/store/samples_written") > 100_000);
     node.kill();
@@ -71,9 +69,7 @@ fn answers_of_the_store_that_are_lost_make_no_row_missing_or_double() {
     let store = keyspace.url_through(&gate.address());
     let setup = Setup { store, more: mqtt_source("car", &broker.url()), ..Setup::default() };
     let mut agent = Agent::start(&bench, &setup);
-    agent.until("store up and source subscribed", |status| {
-        status["store"]["state"] == "up" && status["sources"][0]["state"] == "connected"
-    });
+    agent.until_ready();
     let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", length, "--mqtt", &broker.url()]);
     agent.until("rows in the store", |status| number(status, "/store/samples_written") > 100_000);
     gate.swallow();

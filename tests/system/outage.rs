@@ -22,9 +22,7 @@ fn a_store_that_hangs_costs_a_wide_car_nothing_and_the_backlog_drains() {
     keyspace.apply();
     let setup = Setup { store: keyspace.url(), more: mqtt_source("car", &broker.url()), ..Setup::default() };
     let mut agent = Agent::start(&bench, &setup);
-    agent.until("store up and source subscribed", |status| {
-        status["store"]["state"] == "up" && status["sources"][0]["state"] == "connected"
-    });
+    agent.until_ready();
 
     let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", length, "--mqtt", &broker.url()]);
     agent.until("rows in the store", |status| number(status, "/store/samples_written") > 100_000);

@@ -2,63 +2,10 @@
 //! afterwards.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Agent, Bench, Broker, Setup, Sim, long, mqtt_source, number, pitwire, profile, skip, turn};
-
-/// A file system of its own, whose device counts what is written to it; unmounted at the end.
-struct Flash {
-    mounted_at: PathBuf,
-}
-
-impl Flash {
-    fn new(bench: &Bench, bytes: u64) -> Option<Self> {
-        let (image, mounted_at) = (bench.path("flash.img"), bench.path("flash"));
-        fs::create_dir(&mounted_at).unwrap();
-        fs::File::create(&image).unwrap().set_len(bytes).unwrap();
-        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-        let run = |program: &str, arguments: &[&str]| {
-            let output = Command::new(program).env("PATH", &path).args(arguments).output();
-            output.map_err(|error| format!("{program}: {error}")).and_then(|output| {
-                let words = format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
-                if output.status.success() { Ok(()) } else { Err(words) }
-            })
-        };
-        // Nothing may be left for the background to write.
-        let now = "lazy_itable_init=0,lazy_journal_init=0";
-        let (image, at) = (image.to_str().unwrap(), mounted_at.to_str().unwrap());
-        let made = run("mkfs.ext4", &["-q", "-m", "0", "-E", now, image])
-            .and_then(|()| run("mount", &["-o", "loop", image, at]));
-        match made {
-            Ok(()) => Some(Self { mounted_at }),
-            Err(reason) => {
-                let test = std::thread::current().name().unwrap_or("?").to_owned();
-                skip(&test, &format!("counting what is written to flash needs root and loop devices here: {reason}"));
-                None
-            }
-        }
-    }
-
-    /// Bytes written to the device so far.
-    fn written(&self) -> u64 {
-        rustix::fs::syncfs(fs::File::open(&self.mounted_at).unwrap()).unwrap();
-        let mounts = fs::read_to_string("/proc/mounts").unwrap();
-        let at = self.mounted_at.to_str().unwrap();
-        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(at)).unwrap();
-        let device = line.split(' ').next().unwrap().trim_start_matches("/dev/");
-        let stat = fs::read_to_string(format!("/sys/block/{device}/stat")).unwrap();
-        stat.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap() * 512
-    }
-}
-
-impl Drop for Flash {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.mounted_at).status();
-    }
-}
+use crate::support::{Agent, Bench, Broker, Disk, Setup, Sim, long, mqtt_source, number, pitwire, profile, turn};
 
 fn plan(arguments: &[&str]) -> Value {
     let output = pitwire(&[&["plan", "--json"], arguments].concat());
@@ -84,15 +31,15 @@ fn an_outage_of_a_wide_car_takes_the_disk_and_the_flash_that_the_plan_says() {
     let _turn = turn(true);
     let bench = Bench::new();
     let Some(broker) = Broker::start(&bench) else { return };
-    let flash = Flash::new(&bench, room);
-    let spill = flash.as_ref().map_or_else(|| bench.path("spill"), |flash| flash.mounted_at.join("spill"));
+    let flash = bench.disk(room);
+    let spill = flash.as_ref().map_or_else(|| bench.path("spill"), |flash| flash.path().join("spill"));
     // The store's folder is made later: until then nothing is stored.
     let store = format!("sqlite://{}", bench.path("not/yet/pitwire.db").display());
     let more = format!("{times}{}", mqtt_source("car", &broker.url()));
     let setup = Setup { store, spill: format!("dir = {spill:?}\nfree_min = \"0B\"\n"), more, ..Setup::default() };
     let mut agent = Agent::start(&bench, &setup);
-    agent.until("subscribed", |status| status["sources"][0]["state"] == "connected");
-    let before = flash.as_ref().map(Flash::written);
+    agent.until_subscribed();
+    let before = flash.as_ref().map(Disk::written_bytes);
     let (length, speed) = (format!("{seconds}s"), speed.to_string());
     let sim =
         Sim::start(&bench, "sent", &["--tier", "wide", "--speed", &speed, "--for", &length, "--mqtt", &broker.url()]);
@@ -107,7 +54,7 @@ fn an_outage_of_a_wide_car_takes_the_disk_and_the_flash_that_the_plan_says() {
     let of = |name: &str| planned["outage"][name].as_f64().unwrap();
     let disk = near("disk", number(&spilled, "/spill/disk_bytes") as f64, of("disk_bytes"));
     let on_flash = flash.as_ref().zip(before).map(|(flash, before)| {
-        let written = flash.written() - before;
+        let written = flash.written_bytes() - before;
         println!("{written} bytes on the device, {} planned", of("flash_bytes"));
         near("flash", written as f64, of("flash_bytes"))
     });

@@ -81,10 +81,7 @@ fn rows_that_a_real_node_refuses_are_quarantined_and_exactly_those() {
             broker.url()
         );
     let mut agent = Agent::start(&bench, &Setup { store: keyspace.url(), more, ..Setup::default() });
-    agent.until("store up and sources subscribed", |status| {
-        let connected = |source: &serde_json::Value| source["state"] == "connected";
-        status["store"]["state"] == "up" && status["sources"].as_array().unwrap().iter().all(connected)
-    });
+    agent.until_ready();
     let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", length, "--mqtt", &broker.url()]);
     let mut poisoner = Poisoner { start_ms: utc_us() / 1_000_000 * 1_000, sent: 0, chance: 44, good: Vec::new() };
     for poison in 1..=poisons {
@@ -133,9 +130,7 @@ fn a_schema_that_is_dropped_is_waited_for_and_nothing_is_dropped_with_it() {
     keyspace.apply();
     let setup = Setup { store: keyspace.url(), more: mqtt_source("car", &broker.url()), ..Setup::default() };
     let mut agent = Agent::start(&bench, &setup);
-    agent.until("store up and source subscribed", |status| {
-        status["store"]["state"] == "up" && status["sources"][0]["state"] == "connected"
-    });
+    agent.until_ready();
     let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", "11s", "--mqtt", &broker.url()]);
     agent.until("rows in the store", |status| number(status, "/store/samples_written") > 100_000);
     assert!(keyspace.drop_all());

@@ -43,7 +43,7 @@ fn fifty_reloads_of_good_and_bad_configurations_lose_nothing_and_each_refusal_is
     let source = mqtt_source("car", &broker.url());
     let setup = |steps: &str| Setup { store: bench.sqlite(), more: format!("{source}{steps}"), ..Setup::default() };
     let mut agent = Agent::start(&bench, &setup(""));
-    agent.until("subscribed", |status| status["sources"][0]["state"] == "connected");
+    agent.until_subscribed();
     let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", "12s", "--mqtt", &broker.url()]);
     agent.until_received(10_000);
 

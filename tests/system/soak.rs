@@ -146,9 +146,7 @@ fn soak_with_random_faults_leaves_nothing_missing_and_the_agent_as_small_as_it_w
     let spill = format!("dir = {dir:?}\noverflow = \"block\"\nsegment_bytes = \"1MiB\"\nfree_min = \"0B\"\n");
     let more = mqtt_source("car", &broker.url()) + &format!("[quarantine]\ndir = {:?}\n", bench.path("quarantine"));
     let agent = Agent::start(&bench, &Setup { store: keyspace.url(), spill, more, ..Setup::default() });
-    agent.until("store up and source subscribed", |status| {
-        status["store"]["state"] == "up" && status["sources"][0]["state"] == "connected"
-    });
+    agent.until_ready();
     let length = format!("{seconds}s");
     let tier = std::env::var("PITWIRE_SOAK_TIER").unwrap_or_else(|_| "wide".to_owned());
     let sim = Sim::start(&bench, "sent", &["--tier", &tier, "--for", &length, "--mqtt", &broker.url()]);

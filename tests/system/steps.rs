@@ -72,9 +72,7 @@ fn facts_stay_facts_beside_what_is_derived_thinned_and_flagged_while_the_uplink_
     keyspace.apply();
     let more = mqtt_source("car", &broker.url()) + STEPS;
     let mut agent = Agent::start(&bench, &Setup { store: keyspace.url(), more, ..Setup::default() });
-    agent.until("store up and source subscribed", |status| {
-        status["store"]["state"] == "up" && status["sources"][0]["state"] == "connected"
-    });
+    agent.until_ready();
 
     let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", length, "--mqtt", &broker.url()]);
     let before = agent.until("rows in the store", |status| number(status, "/store/samples_written") > 200_000);

@@ -23,7 +23,7 @@ fn an_outage_takes_of_the_disk_what_it_spills_and_a_healthy_uplink_takes_nothing
     let store = format!("sqlite://{}", folder.join("pitwire.db").display());
     let more = mqtt_source("car", &broker.url());
     let mut agent = Agent::start(&bench, &Setup { store: store.clone(), spill, more, ..Setup::default() });
-    agent.until("subscribed", |status| status["sources"][0]["state"] == "connected");
+    agent.until_subscribed();
 
     let empty = disk.written_bytes();
     let length = format!("{}s", outage.as_secs());

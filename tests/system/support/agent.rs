@@ -139,6 +139,18 @@ impl Agent {
         }
     }
 
+    /// Waits until each source is connected: its broker has confirmed the subscription, its port is open.
+    #[track_caller]
+    pub(crate) fn until_subscribed(&self) -> Value {
+        self.until("each source connected", subscribed)
+    }
+
+    /// The same, and the store up.
+    #[track_caller]
+    pub(crate) fn until_ready(&self) -> Value {
+        self.until("store up, each source connected", |status| status["store"]["state"] == "up" && subscribed(status))
+    }
+
     /// Waits until its sources have been quiet for three seconds, longer than a broker waits to send again, and all
     /// that came is written; returns the last status.
     #[track_caller]
@@ -275,6 +287,10 @@ fn get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
     let parts = answer.split_once("\r\n\r\n").zip(answer.get(9..12).and_then(|code| code.parse().ok()));
     let Some(((_, body), code)) = parts else { return Err(std::io::ErrorKind::InvalidData.into()) };
     Ok((code, body.to_owned()))
+}
+
+fn subscribed(status: &Value) -> bool {
+    status["sources"].as_array().unwrap().iter().all(|source| source["state"] == "connected")
 }
 
 /// Whether nothing waits for the store any more.

@@ -4,6 +4,7 @@
 //! message, and what stands there may have left.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -32,6 +33,25 @@ pub(crate) struct Judged {
     pub(crate) stale: Vec<String>,
     /// Acknowledgements before that of an earlier message.
     pub(crate) out_of_order: usize,
+}
+
+impl Judged {
+    /// Each acknowledgement was of what its connection had brought, in the order of the messages.
+    #[track_caller]
+    pub(crate) fn assert_in_order(&self) {
+        assert!(self.stale.is_empty() && self.out_of_order == 0, "{self}; stale: {:?}", self.stale);
+    }
+}
+
+impl fmt::Display for Judged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { messages, acknowledged, stale, out_of_order } = self;
+        let (acknowledged, stale) = (acknowledged.len(), stale.len());
+        write!(
+            f,
+            "{messages} sent to the agent, {acknowledged} acknowledged, {stale} stale, {out_of_order} out of order"
+        )
+    }
 }
 
 /// Ends a process when so many acknowledgements have passed.

@@ -8,7 +8,7 @@ use crate::limits::BACKLOG_ALONE_PERCENT;
 
 /// The shares of the writes in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
+pub(super) struct Shares {
     /// Live and backlog together.
     pub(super) all: usize,
     /// What the backlog has while live data waits.
@@ -17,7 +17,7 @@ pub(super) struct Window {
     pub(super) backlog_alone: usize,
 }
 
-impl Window {
+impl Shares {
     pub(super) fn of(config: &Config) -> Self {
         let all = usize::from(config.writes_in_flight).max(2);
         let share = |percent: u8| (all * usize::from(percent.min(BACKLOG_ALONE_PERCENT)) / 100).max(1);
@@ -52,15 +52,15 @@ mod tests {
             ((512, 10), (51, 384)),
         ];
         for ((writes_in_flight, backlog_share), (backlog, backlog_alone)) in table {
-            let window = Window::of(&Config { writes_in_flight, backlog_share, ..Config::default() });
-            assert_eq!(window, Window { all: writes_in_flight.into(), backlog, backlog_alone });
+            let window = Shares::of(&Config { writes_in_flight, backlog_share, ..Config::default() });
+            assert_eq!(window, Shares { all: writes_in_flight.into(), backlog, backlog_alone });
             assert!(window.backlog_alone < window.all, "live data finds room at once: {window:?}");
         }
     }
 
     #[test]
     fn live_data_leaves_the_backlog_its_share_and_takes_the_rest() {
-        let window = Window::of(&Config::default());
+        let window = Shares::of(&Config::default());
         let live = |backlog, owed| (0..).take_while(|&live| window.takes_live(live, backlog, owed)).count();
         assert_eq!((live(0, false), live(0, true), live(4, true), live(12, true)), (16, 12, 12, 4));
         let backlog = |alone| (0..).take_while(|&backlog| window.takes_backlog(backlog, alone)).count();
