@@ -27,9 +27,10 @@ use crate::live::LiveBoard;
 use crate::monitor::{self, Readiness, View};
 use crate::pipeline::{BuildError, Pipeline, Watchdog};
 use crate::preprocess::{self, Swap};
+use crate::priority::{Priorities, Priority};
 use crate::row::AgentRow;
 use crate::source::{self, Outlet};
-use crate::spill::{GapReason, Opened, RealFs, Spill, SpillError};
+use crate::spill::{GapReason, Opened, Queues, RealFs, Spill, SpillError};
 use crate::state::{StateDir, fill_random};
 use crate::store;
 
@@ -136,6 +137,7 @@ impl App {
                 move |clock| state.remember_clock(clock)
             }),
             gateway: gateway.clone(),
+            priorities: Priorities::new(&config.priority),
         };
         let remember = Arc::new({
             let state = state.clone();
@@ -289,7 +291,7 @@ fn writer() -> [u8; 16] {
     writer
 }
 
-async fn open_spills(config: &Config, books: SpillLedger) -> Result<(Spill, Spill), SpillError> {
+async fn open_spills(config: &Config, books: SpillLedger) -> Result<(Queues, Spill), SpillError> {
     let quarantine = crate::spill::Config {
         dir: config.quarantine_dir(),
         disk_max: config.quarantine.disk_max,
@@ -302,15 +304,22 @@ async fn open_spills(config: &Config, books: SpillLedger) -> Result<(Spill, Spil
     if let Some(warning) = config.spill.key_warning() {
         tracing::warn!("spill.key_file: {warning}");
     }
-    let spill = config.spill.clone();
+    let (spill, given) = (config.spill.clone(), config.priority.given());
     let opened = tokio::task::spawn_blocking(move || {
-        let spill = Spill::open(spill, Arc::new(RealFs), Arc::new(books))?;
+        let spill = Queues::open(&spill, &given, Arc::new(RealFs), Arc::new(books))?;
         let quarantine = Spill::open(quarantine, Arc::new(RealFs), Arc::new(()))?;
         Ok::<_, SpillError>((spill, quarantine))
     });
     let ((spill, found), (kept, found_kept)) =
         opened.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
-    report("spill", spill.clone(), found);
+    for ((priority, queue), found) in spill.each().zip(found) {
+        let what = match priority {
+            Priority::Normal => "spill",
+            Priority::High => "spill of high priority",
+            Priority::Low => "spill of low priority",
+        };
+        report(what, queue.clone(), found);
+    }
     report("quarantine", kept.clone(), found_kept);
     Ok((spill, kept))
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::item::FormatName;
 use crate::limits::{DISK_BYTES_MIN, SOURCES_MAX};
 use crate::source::{MqttConfig, SerialConfig};
-use crate::{clock, deliver, monitor, preprocess, spill, store};
+use crate::spill::config::SURE_SEGMENTS;
+use crate::{clock, deliver, monitor, preprocess, priority, spill, store};
 use read::Reading;
 
 mod read;
@@ -44,6 +45,9 @@ pub struct Config {
     /// `[spill]`
     #[serde(default)]
     pub spill: spill::Config,
+    /// `[priority]`
+    #[serde(default)]
+    pub priority: priority::Config,
     /// `[quarantine]`
     #[serde(default)]
     pub quarantine: Quarantine,
@@ -199,6 +203,7 @@ impl Config {
             fault("store".into(), what);
         }
         faults.extend(self.disk_faults(passed_over));
+        faults.extend(self.priority.faults());
         let mut fault = |key: String, what: String| faults.push((key, what));
         for (index, source) in self.source.serial.iter().enumerate() {
             let key = |key: &str| format!("source.serial[{index}].{key}");
@@ -235,14 +240,20 @@ impl Config {
             fault(format!("spill.{}", error.key), format!("{} {}", error.value, error.expected));
         }
         let segment_known = read("spill.segment_bytes") && spill.is_none_or(|error| error.key != "segment_bytes");
-        let segments = if segment_known { self.spill.segment_bytes.as_u64().saturating_mul(2) } else { 0 };
+        let queues = if read("priority.high") && read("priority.low") { self.priority.given().len() } else { 1 };
+        let least = SURE_SEGMENTS * queues as u64;
+        let segments = if segment_known { self.spill.segment_bytes.as_u64().saturating_mul(least) } else { 0 };
         let budgets = [
             ("spill", self.spill.disk_max, segments.max(DISK_BYTES_MIN)),
             ("quarantine", self.quarantine.disk_max, DISK_BYTES_MIN),
         ];
         for (key, disk_max, least) in budgets {
             if disk_max.as_u64() < least {
-                let why = if least > DISK_BYTES_MIN { ", two segments" } else { "" };
+                let why = match queues {
+                    _ if least <= DISK_BYTES_MIN || key != "spill" => String::new(),
+                    1 => ", two segments".into(),
+                    _ => format!(", two segments for each of {queues} priorities"),
+                };
                 let least = bytesize::ByteSize::b(least);
                 fault(format!("{key}.disk_max"), format!("{disk_max} must be at least {least}{why}"));
             }

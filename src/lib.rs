@@ -18,6 +18,7 @@
 //! What everything is made of; each imports only those above it:
 //! - [`sample`]: channels, times, values, flags: the words of the data;
 //! - [`row`]: what a store holds: made by `chunk`, written by `store`, read by `export`;
+//! - [`priority`]: which channels matter more than others;
 //! - [`limits`]: every bound with its arithmetic;
 //! - [`pipeline`]: the engine: stages stitched by bounded queues; a crate of its own, so it cannot know telemetry;
 //! - [`ledger`]: what came in and where it went, as one identity;
@@ -61,6 +62,7 @@ pub mod limits;
 pub mod live;
 pub mod monitor;
 pub mod preprocess;
+pub mod priority;
 pub mod receipt;
 pub mod row;
 pub mod sample;

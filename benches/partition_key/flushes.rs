@@ -13,6 +13,7 @@ use pitwire::item::{Catalogue, Item};
 use pitwire::ledger::{Fate, Ledger, SourceId, Tally};
 use pitwire::live::LiveBoard;
 use pitwire::pipeline::Stage;
+use pitwire::priority::Priorities;
 use pitwire::receipt::{Custody, Receipt};
 use pitwire::row::ChunkRow;
 use pitwire::sample::{
@@ -56,6 +57,7 @@ impl Source {
         let ledger = Ledger::new();
         let source = ledger.source("bench");
         let setup = Setup {
+            priorities: Priorities::default(),
             flush_after: FLUSH_AFTER,
             // As random as a process's own: 128 bits that do not compress.
             writer: 0x9d3f_07c1_5be8_42a6_e17b_c0d4_3892_6f5a_u128.to_be_bytes(),

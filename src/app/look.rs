@@ -5,8 +5,8 @@ use crate::deliver::{DeliverSnapshot, Drain, LinkState};
 use crate::gap::GapCounts;
 use crate::monitor::ProcessStatus;
 use crate::monitor::status::{
-    AgentState, ConfigStatus, DeliverMode, DeliverStatus, DrainStatus, Latency, RecoveringStatus, SourceStatus,
-    SpillState, SpillStatus, Status, StoreState, StoreStatus,
+    AgentState, ConfigStatus, DeliverMode, DeliverStatus, DrainStatus, Latency, PriorityStatus, RecoveringStatus,
+    SourceStatus, SpillState, SpillStatus, Status, StoreState, StoreStatus,
 };
 use crate::pipeline::{Progress, Still};
 use crate::preprocess::StepCounts;
@@ -22,7 +22,7 @@ pub(super) struct Looker {
     pub(super) ledger: Arc<Ledger>,
     pub(super) sources: Vec<Arc<SourceGauges>>,
     pub(super) flow: Flow,
-    pub(super) spill: Spill,
+    pub(super) spill: Queues,
     pub(super) quarantine: Spill,
     pub(super) deliver: StatsHandle,
     pub(super) live: Arc<LiveBoard>,
@@ -155,6 +155,10 @@ impl Looker {
 
     fn spill_status(&self, deliver: &DeliverSnapshot, now: Instant) -> SpillStatus {
         let (spill, quarantine) = (self.spill.stats(), self.quarantine.stats());
+        let mut priorities: Vec<PriorityStatus> = self.spill.each().map(priority_status).collect();
+        if priorities.len() == 1 {
+            priorities.clear();
+        }
         let locked_segments = spill.locked_segments + quarantine.locked_segments;
         let fault = deliver.spill_fault.clone();
         let state = match (spill.failing || fault.is_some(), spill.backlog_records, deliver.mode) {
@@ -180,9 +184,12 @@ impl Looker {
             reserve_bytes: spill.reserve_bytes,
             disk_max_bytes: spill.disk_max_bytes,
             written_bytes: spill.written_bytes,
+            commits: spill.commits,
             syncs: spill.syncs,
             drain: Self::drain(spill.backlog_weight, deliver, now),
             oldest_age_s: spill.oldest.map(|age| age.as_secs_f64()),
+            priorities,
+            undeclared_records: spill.lost_notes,
             quarantine_records: quarantine.backlog_records,
             recovering: spill.recovering.map(|scan| RecoveringStatus {
                 segments_done: scan.segments_done,
@@ -191,6 +198,16 @@ impl Looker {
                 bytes: scan.bytes,
             }),
         }
+    }
+}
+
+fn priority_status((priority, queue): (Priority, &Spill)) -> PriorityStatus {
+    let stats = queue.stats();
+    PriorityStatus {
+        priority,
+        backlog_samples: stats.backlog_weight,
+        dropped_samples: stats.dropped_weight,
+        disk_bytes: stats.disk_bytes,
     }
 }
 

@@ -80,6 +80,7 @@ pub fn explain(config: &Config) -> Result<Graph, BuildError> {
         clocks: Vec::new(),
         remember: Arc::new(|_| {}),
         gateway: Gateway::new(SystemClock::shared(), config.clock.trust),
+        priorities: Priorities::new(&config.priority),
     };
     let (ledger, gauges) = (Ledger::new(), source_gauges(config, SystemClock::shared().now()));
     let steps = preprocess::Setup { ledger: ledger.clone(), counts: Arc::default(), lag: Arc::new(|| Duration::ZERO) };

@@ -1,5 +1,6 @@
 //! The stage that gathers samples into chunks, and chunks into flushes.
 
+use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::ledger::{SourceId, Tally};
 use crate::limits::{DEVICES_MAX, FLUSH_BYTES_MAX};
 use crate::live::LiveBoard;
 use crate::pipeline::Stage;
+use crate::priority::{Priorities, Priority};
 use crate::receipt::Receipt;
 use crate::row::{
     ChannelRow, ChunkRow, EventRow, ExtentRow, KIND_DERIVED, KIND_RAW, LAYOUT_CHUNKS, Rows, SessionRow, day_of,
@@ -31,6 +33,8 @@ pub struct Flush {
     pub tally: Tally,
     /// When the oldest frame in it was accepted: D counts from here.
     pub accepted_at: Instant,
+    /// That of all its channels.
+    pub priority: Priority,
 }
 
 /// What leaves the pipeline.
@@ -67,6 +71,8 @@ pub struct Setup {
     pub remember: RememberClock,
     /// What the mappings are made by.
     pub gateway: Arc<Gateway>,
+    /// Channels of different priorities go in flushes of their own.
+    pub priorities: Priorities,
 }
 
 /// The stage.
@@ -75,6 +81,7 @@ pub struct Chunk {
     writer: [u8; 16],
     live: Arc<LiveBoard>,
     clocks: Clocks,
+    priorities: Priorities,
     seq: i64,
     devices: HashMap<Arc<Origin>, Device>,
     /// Bucket lengths by car and device, known once the catalogue is.
@@ -104,12 +111,13 @@ impl Chunk {
     /// A stage that has seen nothing yet.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let Setup { flush_after, writer, live, clocks, remember, gateway } = setup;
+        let Setup { flush_after, writer, live, clocks, remember, gateway, priorities } = setup;
         Self {
             flush_after,
             writer,
             live,
             clocks: Clocks::new(clocks, remember, gateway, writer),
+            priorities,
             seq: 0,
             devices: HashMap::new(),
             lengths: HashMap::new(),
@@ -152,7 +160,8 @@ impl Chunk {
             }
             let rows = Rows { clocks: rows, ..Rows::default() };
             let (receipts, tally) = (vec![receipt], Tally::default());
-            out.push(Outgoing::Flush(Flush { rows, receipts, tally, accepted_at: now }));
+            let priority = Priority::High;
+            out.push(Outgoing::Flush(Flush { rows, receipts, tally, accepted_at: now, priority }));
         }
     }
 
@@ -241,7 +250,7 @@ impl Chunk {
         device.extra.channels.extend(rows);
     }
 
-    /// Closes everything of a device: one flush per partition.
+    /// Closes everything of a device: one flush per partition and priority.
     fn flush(&mut self, origin: &Arc<Origin>, out: &mut Vec<Outgoing>) {
         let Some(device) = self.devices.get_mut(origin) else { return };
         let Some(accepted_at) = device.oldest.take() else { return };
@@ -256,9 +265,11 @@ impl Chunk {
         let mut extra = std::mem::take(&mut device.extra);
         let mut receipts = std::mem::take(&mut device.receipts);
         let mut tally = std::mem::take(&mut device.tally);
-        let mut partitions: BTreeMap<i64, (Vec<ChunkRow>, i64)> = BTreeMap::new();
+        // The highest first: with it goes what came beside the chunks.
+        let mut partitions: BTreeMap<(Reverse<Priority>, i64), (Vec<ChunkRow>, i64)> = BTreeMap::new();
         for (row, length_us) in device.closed.drain(..) {
-            let partition = partitions.entry(row.bucket).or_insert_with(|| (Vec::new(), length_us));
+            let key = (Reverse(self.priorities.of(&row.channel)), row.bucket);
+            let partition = partitions.entry(key).or_insert_with(|| (Vec::new(), length_us));
             partition.0.push(row);
             partition.1 = partition.1.max(length_us);
         }
@@ -267,18 +278,19 @@ impl Chunk {
             return receipts.into_iter().for_each(Receipt::settle);
         }
         let mut left = partitions.len().max(1);
-        let mut parts: Vec<Rows> = partitions.into_iter().map(|(bucket, part)| rows(origin, bucket, part)).collect();
+        let part = |((Reverse(priority), bucket), part)| (priority, rows(origin, bucket, part));
+        let mut parts: Vec<(Priority, Rows)> = partitions.into_iter().map(part).collect();
         if parts.is_empty() {
-            parts.push(Rows::default());
+            parts.push((Priority::default(), Rows::default()));
         }
-        for mut rows in parts {
+        for (priority, mut rows) in parts {
             left -= 1;
             // What came beside the chunks goes with the first, and its receipts with every flush.
             let Rows { channels, clocks, events, sessions, .. } = std::mem::take(&mut extra);
             (rows.channels, rows.clocks, rows.events, rows.sessions) = (channels, clocks, events, sessions);
             let receipts = if left == 0 { std::mem::take(&mut receipts) } else { receipts.clone() };
             let tally = if left == 0 { std::mem::take(&mut tally) } else { tally.split(rows.samples()) };
-            out.push(Outgoing::Flush(Flush { rows, receipts, tally, accepted_at }));
+            out.push(Outgoing::Flush(Flush { rows, receipts, tally, accepted_at, priority }));
         }
     }
 

@@ -12,6 +12,7 @@ use crate::item::{Catalogue, Event, Item};
 use crate::ledger::{Fate, Ledger, SourceId};
 use crate::live::LiveBoard;
 use crate::pipeline::Stage;
+use crate::priority::{self, Priorities, Priority};
 use crate::receipt::{Custody, Receipt};
 use crate::row::ChunkRow;
 use crate::sample::{
@@ -71,11 +72,16 @@ impl Bench {
 
     /// Another process by the same clock.
     fn with(clocks: Vec<KnownClock>, clock: &Arc<Scripted>) -> Self {
+        Self::with_priorities(clocks, clock, Priorities::default())
+    }
+
+    fn with_priorities(clocks: Vec<KnownClock>, clock: &Arc<Scripted>, priorities: Priorities) -> Self {
         let ledger = Ledger::new();
         let source = ledger.source("src");
         let remembered: Arc<Mutex<Vec<KnownClock>>> = Arc::default();
         let remember = remembered.clone();
         let stage = Chunk::new(Setup {
+            priorities,
             flush_after: FLUSH_AFTER,
             writer: [9; 16],
             live: LiveBoard::new(),

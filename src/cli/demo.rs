@@ -167,6 +167,7 @@ fn config(car: &str, dir: &Path, tty: &Path, broker: Option<&Mosquitto>, store: 
         runtime_dir: dir.join("run"),
         store,
         spill,
+        priority: crate::priority::Config::default(),
         quarantine: crate::config::Quarantine::default(),
         deliver: crate::deliver::Config::default(),
         preprocess: crate::preprocess::Config::default(),

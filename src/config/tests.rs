@@ -283,6 +283,14 @@ fn one_mistake_is_one_fault() {
     }
     check("\"1s\"", "\"1m\"\ndrain_within = \"long\"", &[(Some(10), "deliver.drain_within: invalid")]);
     check_section("[spill]\ndisk_max = \"1MiB\"", &[(2, "must be at least 16.0 MiB, two segments")]);
+    check_section(
+        "[priority]\nhigh = [\"a\"]\nlow = [\"b\"]\n[spill]\ndisk_max = \"40MiB\"",
+        &[(5, "must be at least 48.0 MiB, two segments for each of 3 priorities")],
+    );
+    check_section(
+        "[priority]\nhigh = [\"a\"]\nlow = [\"a\", \"\"]",
+        &[(3, "priority.low: pattern 2 is \"\""), (3, "priority.low: \"a\" is under priority.high as well")],
+    );
     check_section("[spill]\ndisk_max = \"5MiB\"\nsegment_bytes = \"big\"", &[(3, "spill.segment_bytes: ")]);
     check_section("[spill]\ndisk_max = \"1GiB\"\nsegment_bytes = \"2GiB\"", &[(3, "must be a multiple of 4 KiB")]);
     check_section("[spill]\ndir = 5\n[quarantine]\ndir = \"/var/lib/pitwire/spill\"", &[(2, "spill.dir: ")]);

@@ -14,7 +14,7 @@ use super::uplink::{REQUEST_WITHIN, jitter};
 use crate::ledger::Fate;
 use crate::limits::{BACKLOG_BYTES_MAX, FETCH_BYTES_MAX};
 use crate::row::{Rows, RowsError};
-use crate::spill::{Position, Record};
+use crate::spill::{Place, Record};
 
 /// How long reading from the spill may take before it is tried anew.
 const FETCH_WITHIN: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ const FETCH_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Backlog {
     pub(super) writes: usize,
     bytes: usize,
-    fetched: VecDeque<(Position, Record)>,
+    fetched: VecDeque<(Place, Record)>,
     fetching: bool,
     /// Failures since the last record that was stored. Of its own: live data may well be taken while the
     /// oldest record is not, and must not make it be tried as fast as it can fail.
@@ -38,7 +38,7 @@ impl Backlog {
         Self { writes: 0, bytes: 0, fetched: VecDeque::new(), fetching: false, attempt: 0, resume_at: now, foreign: 0 }
     }
 
-    pub(super) fn fetched(&mut self, records: Vec<(Position, Record)>) {
+    pub(super) fn fetched(&mut self, records: Vec<(Place, Record)>) {
         self.fetching = false;
         self.fetched.extend(records);
     }
@@ -74,9 +74,9 @@ impl Deliver {
         }
         self.fetch();
         while self.has_room_for_backlog() {
-            let Some((position, record)) = self.backlog.fetched.pop_front() else { return };
+            let Some((place, record)) = self.backlog.fetched.pop_front() else { return };
             match Rows::decode(&record.payload) {
-                Ok(rows) => self.write_record(position, &record, rows),
+                Ok(rows) => self.write_record(place, &record, rows),
                 Err(RowsError::Version(version)) => {
                     self.backlog.foreign += 1;
                     if self.backlog.foreign == 1 {
@@ -86,10 +86,10 @@ impl Deliver {
                 }
                 Err(error) => {
                     // Its checksum was right, so it was written like this: our mistake, and kept as evidence.
-                    tracing::error!(%error, ?position, "a record of the spill holds no rows; it goes to the quarantine");
+                    tracing::error!(%error, ?place, "a record of the spill holds no rows; it goes to the quarantine");
                     let samples = record::samples_of(Some(&record.meta), record.weight, &self.parts.ledger);
                     let reason = error.to_string();
-                    self.quarantine.push(Quarantined::Unreadable { record, reason, position, samples });
+                    self.quarantine.push(Quarantined::Unreadable { record, reason, place, samples });
                 }
             }
         }
@@ -121,13 +121,13 @@ impl Deliver {
         }
     }
 
-    fn write_record(&mut self, position: Position, record: &Record, rows: Rows) {
+    fn write_record(&mut self, place: Place, record: &Record, rows: Rows) {
         let Some(store) = self.link.up().cloned() else { return };
         let samples = record::samples_of(Some(&record.meta), record.weight, &self.parts.ledger);
         let bytes = record.payload.len();
         self.backlog.writes += 1;
         self.backlog.bytes += bytes;
-        let record = Box::new(BacklogRecord { position, samples, rows });
+        let record = Box::new(BacklogRecord { place, samples, rows });
         let began = Instant::now();
         self.tasks.spawn(async move {
             let outcome = tasks::write(&store, &record.rows, Within::Each(REQUEST_WITHIN)).await;
@@ -137,8 +137,8 @@ impl Deliver {
 
     /// Fetched records go back to their places.
     pub(super) fn give_back(&mut self) {
-        for (position, _) in self.backlog.fetched.drain(..) {
-            self.parts.spill.nack(position);
+        for (place, _) in self.backlog.fetched.drain(..) {
+            self.parts.spill.nack(place);
         }
     }
 
@@ -170,14 +170,14 @@ impl Deliver {
             self.backlog.resume_at = now + backoff(self.backlog.attempt, jitter());
             self.backlog.attempt = self.backlog.attempt.saturating_add(1);
         }
-        self.parts.spill.nack(record.position);
+        self.parts.spill.nack(record.place);
         self.give_back();
     }
 
     fn record_stored(&mut self, record: BacklogRecord, poison: Vec<Poison>, took: Duration, now: Instant) {
         self.link.wrote(took, now);
         self.backlog.attempt = 0;
-        let BacklogRecord { position, samples, rows } = record;
+        let BacklogRecord { place, samples, rows } = record;
         let stored = rows.samples() - samples_of(&poison);
         let mut stats = self.parts.stats.lock();
         stats.wrote(rows.len() - poison.len(), stored, rows.bytes(), took);
@@ -187,10 +187,10 @@ impl Deliver {
         drop(stats);
         if poison.is_empty() {
             self.parts.ledger.settle_backlog(&samples, Fate::Stored);
-            self.parts.spill.ack(position);
+            self.parts.spill.ack(place);
         } else {
             tell(&poison);
-            self.quarantine.push(Quarantined::Backlog { poison, position, samples });
+            self.quarantine.push(Quarantined::Backlog { poison, place, samples });
         }
     }
 }

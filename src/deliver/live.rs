@@ -1,5 +1,6 @@
 //! Live data on its way to the store.
 
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use super::poison::Poison;
@@ -11,18 +12,23 @@ use crate::ledger::Fate;
 use crate::limits::LIVE_BYTES_MAX;
 
 impl Deliver {
-    /// Starts writes as far as the window goes, oldest first.
+    /// Starts writes as far as the window goes: of the highest priority that waits the oldest. What is left behind goes
+    /// to the spill at D.
     pub(super) fn write_live(&mut self, now: Instant) {
         while let Some(store) = self.link.up().cloned()
             && self.has_room_for_live(now)
         {
-            let nowhere_else = self.spill_is_out(now);
+            let nowhere_else = |pending: &Pending| self.ways.is_out(pending.flush.priority, now);
             // What is late, or would be before the store can answer, belongs to the spill, unless that is out: then
             // the store is all there is. What has just come has a quarter of D at least, and is tried in any case: the
             // store may have become faster.
             let answered_at = now + self.link.write_takes().mul_f64(1.5).min(self.parts.config.durable_within / 5);
-            let in_time = |pending: &Pending| pending.due > answered_at || nowhere_else;
-            let Some(index) = self.pending.iter().position(in_time) else { return };
+            let waiting = self.pending.iter().enumerate();
+            let in_time = waiting.filter(|(_, pending)| pending.due > answered_at || nowhere_else(pending));
+            let first = in_time.min_by_key(|(_, pending)| Reverse(pending.flush.priority));
+            let Some((index, nowhere_else)) = first.map(|(index, pending)| (index, nowhere_else(pending))) else {
+                return;
+            };
             let Some(pending) = self.pending.remove(index) else { return };
             let within = if nowhere_else { Within::Each(REQUEST_WITHIN) } else { Within::until(pending.due) };
             self.live_writes += 1;

@@ -76,7 +76,7 @@ impl Deliver {
     /// proved that it takes writes.
     fn nothing_writable(&self, now: Instant) -> bool {
         let hangs = self.spilling && now.saturating_duration_since(self.spill_began_at) >= SPILL_HANGS_AFTER;
-        (self.spill_retry_at.is_some() || hangs) && self.link.window() <= 1
+        (self.ways.any_keeps() || hangs) && self.link.window() <= 1
     }
 
     /// Whether memory holds as much as it may.
@@ -121,13 +121,15 @@ impl Deliver {
         }
     }
 
-    /// Drops a flush that nobody can send again; `false` if there is none.
+    /// Drops a flush that nobody can send again, of the lowest priority there is; `false` if there is none.
     fn drop_one(&mut self) -> bool {
         // One without samples is small, and may be the word of what is gone.
         let goes = |pending: &Pending| {
             let samples = pending.flush.tally.samples() > 0;
             samples && !pending.kept && !is_owed(&pending.flush.receipts)
         };
+        let lowest = self.pending.iter().filter(|pending| goes(pending)).map(|pending| pending.flush.priority).min();
+        let goes = |pending: &Pending| Some(pending.flush.priority) == lowest && goes(pending);
         let found = match self.parts.overflow {
             Overflow::DropNewest => self.pending.iter().rposition(goes),
             Overflow::DropOldest | Overflow::Block => self.pending.iter().position(goes),

@@ -39,7 +39,11 @@
 //! Read `run`, the loop, then `live`, `spilling`, `backlog` and `uplink`, what it decides by subject; `link`
 //! and `decide` are pure, `tasks` is all that waits.
 //!
-//! Deliberately absent so far: adaptive concurrency, priorities.
+//! Channels of different priorities come in flushes of their own. Of the live ones the highest priority goes first,
+//! each priority has a way into the spill of its own, the backlog comes out by priority, and where something has to be
+//! given up the lowest is.
+//!
+//! Deliberately absent so far: adaptive concurrency.
 
 mod backlog;
 mod decide;

@@ -14,7 +14,7 @@ use crate::item::Malformed;
 use crate::ledger::{Fate, Ledger, SourceId, Tally};
 use crate::limits::{QUARANTINE_APPEND_BYTES_MAX, QUARANTINE_WAITING_BYTES_MAX, QUARANTINE_WAITING_MAX};
 use crate::receipt::Receipt;
-use crate::spill::{Position, Record, Spill};
+use crate::spill::{Place, Record, Spill};
 
 /// Pause before a disk that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -28,9 +28,9 @@ pub(super) enum Quarantined {
     /// Poison of a live flush; its other rows are stored.
     Live { poison: Vec<Poison>, tally: Tally, receipts: Vec<Receipt> },
     /// The same from the backlog.
-    Backlog { poison: Vec<Poison>, position: Position, samples: Vec<(SourceId, u64)> },
+    Backlog { poison: Vec<Poison>, place: Place, samples: Vec<(SourceId, u64)> },
     /// A record of the backlog that is sound and holds no rows.
-    Unreadable { record: Record, reason: String, position: Position, samples: Vec<(SourceId, u64)> },
+    Unreadable { record: Record, reason: String, place: Place, samples: Vec<(SourceId, u64)> },
 }
 
 impl Quarantined {
@@ -130,7 +130,7 @@ impl Quarantine {
     }
 
     /// Settles what is durable now, or keeps it for another try. The backlog's record may then go.
-    pub(super) fn done(&mut self, item: Quarantined, outcome: Result<(), String>, now: Instant) -> Option<Position> {
+    pub(super) fn done(&mut self, item: Quarantined, outcome: Result<(), String>, now: Instant) -> Option<Place> {
         self.busy = false;
         if let Err(reason) = outcome {
             if self.retry_at.is_none() {
@@ -152,7 +152,7 @@ impl Quarantine {
                 tally.settle(Fate::Stored);
                 receipts.into_iter().for_each(Receipt::settle);
             }
-            Quarantined::Backlog { poison, position, samples } => {
+            Quarantined::Backlog { poison, place, samples } => {
                 let mut left = samples_of(&poison);
                 for (source, samples) in samples {
                     let guilty = left.min(samples);
@@ -160,11 +160,11 @@ impl Quarantine {
                     self.ledger.settle_backlog(&[(source, guilty)], Fate::Quarantined);
                     self.ledger.settle_backlog(&[(source, samples - guilty)], Fate::Stored);
                 }
-                return Some(position);
+                return Some(place);
             }
-            Quarantined::Unreadable { position, samples, .. } => {
+            Quarantined::Unreadable { place, samples, .. } => {
                 self.ledger.settle_backlog(&samples, Fate::Quarantined);
-                return Some(position);
+                return Some(place);
             }
         }
         None

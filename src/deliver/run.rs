@@ -18,6 +18,7 @@ use super::mode::{Mode, mode};
 use super::poison::Suspicion;
 use super::quarantine::Quarantine;
 use super::shares::Shares;
+use super::spilling::Ways;
 use super::stats::{Drain, StatsHandle};
 use super::tasks::{Done, Pending};
 use super::uplink::Chores;
@@ -29,7 +30,7 @@ use crate::ledger::{Fate, Ledger};
 use crate::pipeline::{Progress, Receiver};
 use crate::receipt::Receipt;
 use crate::row::AgentRow;
-use crate::spill::{Overflow, Spill};
+use crate::spill::{Overflow, Queues, Spill};
 
 /// Longest time between two turns: what is shown stays fresh, and the watchdog sees it alive.
 const TURN_EVERY: Duration = Duration::from_secs(1);
@@ -46,8 +47,8 @@ pub struct Parts {
     pub gateway: Arc<Gateway>,
     /// Where samples are counted.
     pub ledger: Arc<Ledger>,
-    /// The backlog.
-    pub spill: Spill,
+    /// The backlog, by priority.
+    pub spill: Queues,
     /// The spill's budget in bytes.
     pub spill_bytes_max: u64,
     /// What the spill does when it is full.
@@ -85,11 +86,10 @@ pub struct Deliver {
     pub(super) backlog: Backlog,
     pub(super) connecting: bool,
     pub(super) probing: bool,
+    /// An append to the spill is under way: one at a time.
     pub(super) spilling: bool,
     pub(super) spill_began_at: Instant,
-    pub(super) spill_retry_at: Option<Instant>,
-    /// Flushes that one append to the spill may take: fewer once more did not fit.
-    pub(super) spill_flushes_max: usize,
+    pub(super) ways: Ways,
     /// What was dropped because the spill is full, not yet on its way as rows.
     pub(super) dropped: Lost,
     /// Whether the spill took its last append.
@@ -129,8 +129,7 @@ impl Deliver {
             probing: false,
             spilling: false,
             spill_began_at: now,
-            spill_retry_at: None,
-            spill_flushes_max: usize::MAX,
+            ways: Ways::default(),
             chores: Chores::new(now),
             input_open: true,
             give_up_at: None,
@@ -226,12 +225,8 @@ impl Deliver {
     }
 
     fn wake_at(&self, now: Instant) -> Instant {
-        let spill_at = self.pending.front().filter(|_| !self.spilling).map(|first| {
-            let retry = self.spill_retry_at.unwrap_or(first.due);
-            retry.max(first.due)
-        });
         let candidates = [
-            spill_at,
+            self.spill_at(),
             self.link.probe_at().filter(|_| !self.connecting && !self.probing),
             self.backlog_wake_at(),
             self.chores_wake_at(),
@@ -250,6 +245,7 @@ impl Deliver {
         self.write_live(now);
         self.spill_late(now);
         self.relieve(now);
+        self.forgive();
         self.write_backlog(now);
         if let Some(work) = self.quarantine.next(now) {
             self.tasks.spawn(work);
@@ -265,11 +261,11 @@ impl Deliver {
             Done::Probed(outcome) => self.probed(outcome, now),
             Done::Live { pending, outcome, took } => self.live_done(*pending, outcome, took, now),
             Done::Backlog { record, bytes, outcome, took } => self.backlog_done(*record, bytes, outcome, took, now),
-            Done::Spilled { flushes, outcome } => self.spilled(flushes, outcome, now),
+            Done::Spilled { priority, flushes, outcome } => self.spilled(priority, flushes, outcome, now),
             Done::Fetched(records) => self.backlog.fetched(records),
             Done::Quarantined { item, outcome } => {
-                if let Some(position) = self.quarantine.done(item, outcome, now) {
-                    self.parts.spill.ack(position);
+                if let Some(place) = self.quarantine.done(item, outcome, now) {
+                    self.parts.spill.ack(place);
                 }
             }
             Done::Heartbeat => self.chores.beaten(),

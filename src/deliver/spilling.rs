@@ -8,40 +8,78 @@ use crate::chunk::Flush;
 use crate::clock::Clock;
 use crate::ledger::{Fate, Policy, Tally};
 use crate::limits::LIVE_BYTES_MAX;
+use crate::priority::Priority;
 use crate::spill::Overflow;
 
 /// Pause before a disk that failed, or is full, is tried again.
 const SPILL_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-impl Deliver {
-    /// Whether the spill failed a moment ago and is left alone for now.
-    pub(super) fn spill_is_out(&self, now: Instant) -> bool {
-        self.spill_retry_at.is_some_and(|at| now < at)
+/// How it stands with the way of each priority into the spill.
+#[derive(Default)]
+pub(super) struct Ways([Way; 3]);
+
+#[derive(Default)]
+struct Way {
+    retry_at: Option<Instant>,
+    /// It did not take what it was given last.
+    faulty: bool,
+    /// Flushes that one append may take: fewer once more did not fit.
+    flushes_max: Option<usize>,
+}
+
+impl Ways {
+    fn of(&mut self, priority: Priority) -> &mut Way {
+        &mut self.0[priority as usize]
     }
 
-    /// Spills what has reached D, and with it what would follow soon: one sync serves all. Before D only
-    /// when memory is full, or when the agent stops and the store does not take writes.
+    /// Whether it failed a moment ago and is left alone for now.
+    pub(super) fn is_out(&self, priority: Priority, now: Instant) -> bool {
+        self.0[priority as usize].retry_at.is_some_and(|at| now < at)
+    }
+
+    /// Whether one of them did not take what it was given last, and keeps it.
+    pub(super) fn any_keeps(&self) -> bool {
+        self.0.iter().any(|way| way.retry_at.is_some())
+    }
+}
+
+impl Deliver {
+    /// When something has to go to the spill.
+    pub(super) fn spill_at(&self) -> Option<Instant> {
+        let first = |priority| {
+            let due = self.pending.iter().find(|pending| pending.flush.priority == priority)?.due;
+            Some(self.ways.0[priority as usize].retry_at.map_or(due, |at| at.max(due)))
+        };
+        Priority::ALL.into_iter().filter_map(first).min().filter(|_| !self.spilling)
+    }
+
+    /// Spills what has reached D, and with it what of its priority would follow soon: one sync serves all. Before D
+    /// only when memory is full, or when the agent stops and the store does not take writes.
     pub(super) fn spill_late(&mut self, now: Instant) {
         let at_once = self.crowded() || (self.stopping() && self.link.up().is_none());
-        let late = self.pending.front().is_some_and(|first| at_once || first.due <= now);
-        if self.spilling || !late || self.spill_is_out(now) {
-            return;
-        }
+        let late = self.pending.iter().take_while(|first| at_once || first.due <= now);
+        let goes = late.map(|first| first.flush.priority).position(|priority| !self.ways.is_out(priority, now));
+        let Some(mut index) = goes.filter(|_| !self.spilling) else { return };
+        let priority = self.pending[index].flush.priority;
+        let flushes_max = self.ways.of(priority).flushes_max.unwrap_or(usize::MAX);
         let soon = now + self.parts.config.durable_within / 2;
         // An append has to fit the budget with room to spare.
         let bytes_max =
             usize::try_from(self.parts.spill_bytes_max / 4).map_or(LIVE_BYTES_MAX, |b| b.min(LIVE_BYTES_MAX));
         let mut flushes: Vec<Pending> = Vec::new();
         let mut bytes = 0;
-        while let Some(next) = self.pending.pop_front_if(|next| {
-            let fits = bytes + next.bytes <= bytes_max && flushes.len() < self.spill_flushes_max;
-            flushes.is_empty() || ((at_once || next.due <= soon) && fits)
-        }) {
+        while let Some(next) = self.pending.get(index).filter(|next| at_once || next.due <= soon) {
+            if next.flush.priority != priority {
+                index += 1;
+                continue;
+            }
+            let fits = bytes + next.bytes <= bytes_max && flushes.len() < flushes_max;
+            let Some(next) = (flushes.is_empty() || fits).then(|| self.pending.remove(index)).flatten() else { break };
             bytes += next.bytes;
             flushes.push(next);
         }
         (self.spilling, self.spill_began_at) = (true, now);
-        self.tasks.spawn(tasks::spill(self.parts.spill.clone(), self.parts.ledger.clone(), flushes));
+        self.tasks.spawn(tasks::spill(self.parts.spill.clone(), self.parts.ledger.clone(), priority, flushes));
     }
 
     /// Sends on its way what is to be known of what was dropped, once the store or the spill takes something. Until
@@ -54,29 +92,35 @@ impl Deliver {
         }
         self.spill_took = false;
         if let Some(rows) = self.dropped.take("", self.parts.gateway.now_utc()) {
-            self.accept(Flush { rows, receipts: Vec::new(), tally: Tally::default(), accepted_at: now }, now);
+            let (receipts, tally) = (Vec::new(), Tally::default());
+            self.accept(Flush { rows, receipts, tally, accepted_at: now, priority: Priority::High }, now);
         }
     }
 
-    pub(super) fn spilled(&mut self, flushes: Vec<Pending>, outcome: Result<(), SpillFault>, now: Instant) {
+    pub(super) fn spilled(
+        &mut self,
+        priority: Priority,
+        flushes: Vec<Pending>,
+        outcome: Result<(), SpillFault>,
+        now: Instant,
+    ) {
         self.spilling = false;
         match outcome {
             Ok(()) => {
-                (self.spill_retry_at, self.spill_flushes_max) = (None, usize::MAX);
+                *self.ways.of(priority) = Way::default();
                 self.spill_took = true;
-                if self.parts.stats.lock().spill_fault.take().is_some() {
-                    tracing::info!("the spill takes what the store does not, as it should");
-                }
+                self.tell_well();
                 let samples: u64 = flushes.iter().map(|pending| pending.flush.rows.samples()).sum();
                 self.parts.stats.lock().samples_spilled += samples;
                 flushes.into_iter().for_each(|flush| self.settle(flush, Fate::Backlog));
             }
             // All at once do not fit; some may, at once.
             Err(SpillFault::Full(_)) if flushes.len() > 1 => {
-                self.spill_flushes_max = flushes.len() / 2;
+                self.ways.of(priority).flushes_max = Some(flushes.len() / 2);
                 flushes.into_iter().for_each(|flush| self.enqueue(flush));
             }
             Err(SpillFault::Full(reason)) if self.parts.overflow == Overflow::DropNewest => {
+                self.ways.of(priority).faulty = true;
                 self.fault(&reason, true, "what does not fit is dropped and counted, as spill.overflow says");
                 for flush in flushes {
                     self.dropped.add_rows(&flush.flush.rows);
@@ -90,9 +134,28 @@ impl Deliver {
                     SpillFault::Disk(reason) => (false, reason),
                 };
                 self.fault(&reason, full, "memory holds what it can");
-                self.spill_retry_at = Some(now + SPILL_RETRY_AFTER);
+                let way = self.ways.of(priority);
+                (way.faulty, way.retry_at) = (true, Some(now + SPILL_RETRY_AFTER));
                 flushes.into_iter().for_each(|flush| self.enqueue(flush));
             }
+        }
+    }
+
+    /// Once all is stored nothing is the matter with the spill, though nothing was appended since.
+    pub(super) fn forgive(&mut self) {
+        if self.ways.0.iter().all(|way| !way.faulty) || !self.pending.is_empty() || self.has_backlog() {
+            return;
+        }
+        if self.link.up().is_some() && !self.spilling {
+            self.ways = Ways::default();
+            self.tell_well();
+        }
+    }
+
+    fn tell_well(&self) {
+        let all_well = self.ways.0.iter().all(|way| !way.faulty);
+        if all_well && self.parts.stats.lock().spill_fault.take().is_some() {
+            tracing::info!("the spill takes what the store does not, as it should");
         }
     }
 

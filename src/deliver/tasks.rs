@@ -14,8 +14,9 @@ use super::record::rows_record;
 use super::uplink::Expired;
 use crate::chunk::Flush;
 use crate::ledger::{Ledger, SourceId};
+use crate::priority::Priority;
 use crate::row::Rows;
-use crate::spill::{AppendError, Position, Record, Spill};
+use crate::spill::{AppendError, Place, Queues, Record};
 use crate::store::{Store, StoreError};
 
 /// A flush that is neither stored nor spilled.
@@ -31,7 +32,7 @@ pub(super) struct Pending {
 
 /// A record of the backlog on its way to the store.
 pub(super) struct BacklogRecord {
-    pub(super) position: Position,
+    pub(super) place: Place,
     pub(super) samples: Vec<(SourceId, u64)>,
     pub(super) rows: Rows,
 }
@@ -42,8 +43,8 @@ pub(super) enum Done {
     Probed(Result<(), StoreError>),
     Live { pending: Box<Pending>, outcome: Result<Vec<Poison>, Miss>, took: Duration },
     Backlog { record: Box<BacklogRecord>, bytes: usize, outcome: Result<Vec<Poison>, Miss>, took: Duration },
-    Spilled { flushes: Vec<Pending>, outcome: Result<(), SpillFault> },
-    Fetched(Vec<(Position, Record)>),
+    Spilled { priority: Priority, flushes: Vec<Pending>, outcome: Result<(), SpillFault> },
+    Fetched(Vec<(Place, Record)>),
     Quarantined { item: Quarantined, outcome: Result<(), String> },
     Heartbeat,
     Expired(Result<Expired, StoreError>),
@@ -140,19 +141,19 @@ pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-/// Makes `flushes` durable in the spill as one unit.
-pub(super) async fn spill(spill: Spill, ledger: Arc<Ledger>, flushes: Vec<Pending>) -> Done {
+/// Makes `flushes`, all of one priority, durable in the spill as one unit.
+pub(super) async fn spill(spill: Queues, ledger: Arc<Ledger>, priority: Priority, flushes: Vec<Pending>) -> Done {
     let append = async {
         let record = |Pending { flush, .. }: &Pending| rows_record(&flush.rows, flush.tally.parts(), &ledger, "");
-        spill.append(flushes.iter().map(record).collect()).await
+        spill.append(priority, flushes.iter().map(record).collect()).await
     };
     let outcome = match caught(append).await {
-        Some(Ok(_)) => Ok(()),
+        Some(Ok(())) => Ok(()),
         Some(Err(error @ (AppendError::Full { .. } | AppendError::TooLarge { .. }))) => Err(SpillFault::Full(format!(
             "{error}; free space where spill.dir lies, or raise spill.disk_max; it drains when the store takes data"
         ))),
         Some(Err(error)) => Err(SpillFault::Disk(format!("{error}; check the disk where spill.dir lies"))),
         None => Err(SpillFault::Disk("appending panicked: please report this".into())),
     };
-    Done::Spilled { flushes, outcome }
+    Done::Spilled { priority, flushes, outcome }
 }

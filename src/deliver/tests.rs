@@ -8,6 +8,7 @@ mod disk;
 mod memory;
 mod pace;
 mod poison;
+mod priority;
 mod scripted;
 mod sqlite;
 mod stopping;
@@ -30,10 +31,11 @@ use crate::gap::GapCounts;
 use crate::item::Malformed;
 use crate::ledger::{Counts, Ledger, Policy};
 use crate::pipeline::{Bounds, Sender, queue};
+use crate::priority::Priority;
 use crate::receipt::Receipt;
 use crate::row::{AgentRow, ChunkRow, EventRow, ExtentRow, Rows};
 use crate::sample::UnixMicros;
-use crate::spill::{self, Overflow, Spill};
+use crate::spill::{self, Overflow, Queues, Spill};
 
 use scripted::Disk;
 pub(crate) use scripted::{Script, Scripted};
@@ -44,6 +46,7 @@ struct Setup {
     overflow: Overflow,
     disk_max: ByteSize,
     segment_bytes: ByteSize,
+    priorities: Vec<Priority>,
 }
 
 impl Default for Setup {
@@ -59,6 +62,7 @@ impl Default for Setup {
             overflow: Overflow::DropOldest,
             disk_max: ByteSize::mib(64),
             segment_bytes: ByteSize::mib(1),
+            priorities: vec![Priority::Normal],
         }
     }
 }
@@ -69,7 +73,7 @@ struct Bench {
     disk: Disk,
     quarantine_disk: Disk,
     ledger: Arc<Ledger>,
-    spill: Spill,
+    spill: Queues,
     quarantine: Spill,
     stats: StatsHandle,
     stop: CancellationToken,
@@ -119,11 +123,12 @@ impl Bench {
         let books =
             SpillLedger { ledger: ledger.clone(), car: "44".into(), gateway: gateway.clone(), gaps: gaps.clone() };
         let books = Arc::new(books);
-        let (spill, _) = Spill::open(config("spill", setup.overflow), Arc::new(disk.clone()), books).unwrap();
+        let spill = config("spill", setup.overflow);
+        let (spill, _) = Queues::open(&spill, &setup.priorities, Arc::new(disk.clone()), books).unwrap();
         let quarantine = config("quarantine", Overflow::DropOldest);
         let (quarantine, _) = Spill::open(quarantine, Arc::new(quarantine_disk.clone()), Arc::new(())).unwrap();
-        for spill in [&spill, &quarantine] {
-            while spill.stats().recovering.is_some() {
+        for queue in spill.each().map(|(_, queue)| queue).chain([&quarantine]) {
+            while queue.stats().recovering.is_some() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
@@ -182,7 +187,7 @@ impl Bench {
             fired.fetch_add(1, Ordering::SeqCst);
         });
         let tally = self.ledger.receive(self.ledger.source("ecu"), rows.samples());
-        Flush { rows, receipts: vec![receipt], tally, accepted_at: Instant::now() }
+        Flush { rows, receipts: vec![receipt], tally, accepted_at: Instant::now(), priority: Priority::default() }
     }
 
     async fn send(&self, channels: &[(&str, i32)]) {

@@ -12,8 +12,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::status::{
-    ConfigStatus, DeliverMode, DeviceStatus, POLICIES, SourceState, SourceStatus, SpillState, SpillStatus, Status,
-    StoreState, StoreStatus,
+    ConfigStatus, DeliverMode, DeviceStatus, POLICIES, PriorityStatus, SourceState, SourceStatus, SpillState,
+    SpillStatus, Status, StoreState, StoreStatus,
 };
 use crate::gap::Declared;
 use crate::ledger::{Counts, Snapshot};
@@ -260,6 +260,16 @@ fn spill(spill: &SpillStatus, out: &mut Out) -> fmt::Result {
     out.state("pitwire_spill_state", "What the spill is about.", states, spill.state.as_str())?;
     let samples = [([], spill.backlog_samples)];
     out.gauge("pitwire_spill_backlog_samples", None, "Samples in the spill, still to be stored.", samples)?;
+    let each = |of: fn(&PriorityStatus) -> u64| {
+        spill.priorities.iter().map(move |queue| ([("priority", queue.priority.as_str())], of(queue)))
+    };
+    let help = "Samples in the spill by priority, where channels have several.";
+    out.gauge("pitwire_spill_priority_backlog_samples", None, help, each(|queue| queue.backlog_samples))?;
+    let help = "Samples that the full spill gave up, by priority, where channels have several.";
+    out.counter("pitwire_spill_priority_dropped_samples", None, help, each(|queue| queue.dropped_samples))?;
+    let undeclared = [([], spill.undeclared_records)];
+    let help = "Records about what is gone that could not be kept: it is declared in the log only.";
+    out.counter("pitwire_spill_undeclared_records", None, help, undeclared)?;
     let records = [([], spill.backlog_records)];
     out.gauge("pitwire_spill_backlog_records", None, "Records in the spill, still to be stored.", records)?;
     let quarantine = [([], spill.quarantine_records)];

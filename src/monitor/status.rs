@@ -17,6 +17,7 @@ use super::process::ProcessStatus;
 use crate::gap::Declared;
 use crate::ledger::Snapshot;
 use crate::preprocess::Deed;
+use crate::priority::Priority;
 
 /// The whole agent at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -231,10 +232,16 @@ pub struct SpillStatus {
     pub disk_max_bytes: u64,
     /// Written since the agent's start, bytes.
     pub written_bytes: u64,
+    /// Commits: appends that were joined and made durable by one sync.
+    pub commits: u64,
     /// Syncs to the disk.
     pub syncs: u64,
     /// Since its oldest record was accepted, s; `null` if it is empty.
     pub oldest_age_s: Option<f64>,
+    /// The queue of each priority; empty where all channels have the same.
+    pub priorities: Vec<PriorityStatus>,
+    /// Records about what is gone that could not be kept, so that it is declared in the log only.
+    pub undeclared_records: u64,
     /// Records in the quarantine.
     pub quarantine_records: u64,
     /// How far a drain has come; `null` while none goes on.
@@ -242,6 +249,19 @@ pub struct SpillStatus {
     /// How far the scan of an earlier run's backlog has come; `null` when it is
     /// over.
     pub recovering: Option<RecoveringStatus>,
+}
+
+/// What the spill holds of one priority.
+#[derive(Debug, Clone, Serialize)]
+pub struct PriorityStatus {
+    /// Which one.
+    pub priority: Priority,
+    /// Samples in it, still to be stored.
+    pub backlog_samples: u64,
+    /// Samples that it gave up since the agent's start, for a higher priority or as `spill.overflow` says.
+    pub dropped_samples: u64,
+    /// What it takes on the disk, bytes.
+    pub disk_bytes: u64,
 }
 
 /// What the spill is about.

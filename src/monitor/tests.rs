@@ -24,6 +24,7 @@ use crate::gap::{self, Declared};
 use crate::ledger::{Counts, Policy, Snapshot};
 use crate::pipeline::Order;
 use crate::preprocess::{Deed, Reason, StepName};
+use crate::priority::Priority;
 use crate::sample::{ChannelMeta, Quality, Scaling, ValueKind};
 
 /// What every wait is bounded by: generous, for a busy machine.
@@ -121,6 +122,7 @@ fn status() -> Status {
             reserve_bytes: 128,
             disk_max_bytes: 2_147_483_648,
             written_bytes: 1024,
+            commits: 1,
             syncs: 2,
             oldest_age_s: None,
             drain: Some(DrainStatus {
@@ -130,6 +132,11 @@ fn status() -> Status {
                 shrinks_per_s: Some(30.0),
                 left_s: Some(0.5),
             }),
+            priorities: vec![
+                PriorityStatus { priority: Priority::Normal, backlog_samples: 5, dropped_samples: 0, disk_bytes: 256 },
+                PriorityStatus { priority: Priority::Low, backlog_samples: 10, dropped_samples: 3, disk_bytes: 256 },
+            ],
+            undeclared_records: 0,
             quarantine_records: 1,
             recovering: Some(RecoveringStatus { segments_done: 1, segments: 2, bytes_done: 8, bytes: 24 }),
         },

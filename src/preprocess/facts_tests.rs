@@ -12,6 +12,7 @@ use crate::ledger::Fate;
 use crate::limits::DERIVE_ASTRAY_MAX;
 use crate::live::LiveBoard;
 use crate::pipeline::Stage;
+use crate::priority::Priorities;
 use crate::receipt::Receipt;
 
 const DOUBLE: &str = "[[derive]]\nname = 'x'\nexpression = 'a * 2'";
@@ -98,6 +99,7 @@ fn announced(rules: &[&str]) -> Vec<(i64, String)> {
         clocks: Vec::new(),
         remember: Arc::new(|_| {}),
         gateway: Gateway::new(SystemClock::shared(), Trust::System),
+        priorities: Priorities::default(),
     });
     let mut bench = Bench::new(rules[0]);
     let mut out = Vec::new();

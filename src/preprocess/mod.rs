@@ -43,7 +43,7 @@ use crate::limits::RULES_PER_STEP_MAX;
 pub use anomaly::{Config as Anomaly, Detector};
 pub use calibrate::{Config as Calibrate, Outside};
 pub use counts::{Deed, Rule, StepCounts};
-pub use decimate::{Config as Decimate, Keep, Priority, Thresholds, When};
+pub use decimate::{Config as Decimate, Keep, Thresholds, When};
 pub use dedup::Config as Dedup;
 pub use derive::Config as Derive;
 pub use names::{Reason, StepName};

@@ -55,6 +55,10 @@ pub const LISTED_MAX: usize = 1 << 20;
 /// so the bound is twice this for at most one segment.
 pub const INDEX_BYTES_PER_RECORD: usize = 24;
 
+/// Segments that each of several queues of one budget is sure of: one that
+/// takes appends, one in reserve.
+pub const SURE_SEGMENTS: u64 = 2;
+
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 

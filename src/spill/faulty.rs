@@ -11,7 +11,7 @@
 //! - A write may fail halfway (no room, or told to), and the power may go
 //!   between any two calls: from then on each call fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -51,7 +51,8 @@ struct Disk {
     fail_reads: u32,
     /// Calls until the power goes.
     power: Option<u32>,
-    locked: bool,
+    /// Directories that somebody has.
+    locked: BTreeSet<PathBuf>,
     /// Grows with each cut, so that handles from before are dead.
     boot: u32,
     written: u64,
@@ -222,7 +223,7 @@ impl FaultyFs {
         disk.fail_syncs = 0;
         disk.fail_writes = 0;
         disk.fail_reads = 0;
-        disk.locked = false;
+        disk.locked.clear();
         disk.boot += 1;
         Self { disk: self.disk.clone(), gate: Arc::default(), boot: disk.boot }
     }
@@ -243,13 +244,13 @@ fn apply(names: &mut BTreeMap<PathBuf, usize>, change: NameChange) {
     }
 }
 
-struct FaultyLock(FaultyFs);
+struct FaultyLock(FaultyFs, PathBuf);
 
 impl Drop for FaultyLock {
     fn drop(&mut self) {
         let mut disk = self.0.disk();
         if disk.boot == self.0.boot {
-            disk.locked = false;
+            disk.locked.remove(&self.1);
         }
     }
 }
@@ -259,13 +260,13 @@ impl Filesystem for FaultyFs {
         self.disk().call(self.boot, "create_dir".into())
     }
 
-    fn lock(&self, _dir: &Path) -> io::Result<Box<dyn Send + Sync>> {
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let mut disk = self.disk();
         disk.call(self.boot, "lock".into())?;
-        if std::mem::replace(&mut disk.locked, true) {
+        if !disk.locked.insert(dir.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        Ok(Box::new(FaultyLock(self.clone())))
+        Ok(Box::new(FaultyLock(self.clone(), dir.to_owned())))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {

@@ -4,7 +4,8 @@
 //! payload with a small opaque `meta`, which recovery hands to the caller
 //! without the payload, and a `weight`, the caller's count of what is in it.
 //! The same type serves as the backlog and, with a directory and a small budget
-//! of its own, as the quarantine.
+//! of its own, as the quarantine. [`Queues`] are several of them, by priority,
+//! under one budget.
 //!
 //! # What holds
 //! 1. An append is answered only after its records are synced, or with all of
@@ -72,7 +73,9 @@
 //! With `drop-oldest` one recycled segment is held back as soon as anything is
 //! dropped. The commit that needs room goes there, and only when it is durable,
 //! together with what the [`Observer`] says of the dropped records, is the
-//! dropped segment recycled in turn. A crash in between leaves both. Only where
+//! dropped segment recycled in turn. A crash in between leaves both. A queue
+//! that gives way to one of higher priority writes what is said of its records
+//! first, too. Only where
 //! there is no such segment (the file system is full of other things, an append
 //! is larger than a segment) does the old one go before the new is written.
 //!
@@ -119,13 +122,13 @@
 //! until a start with its key.
 //!
 //! # Not here
-//! - Priorities.
 //! - Whoever puts an older copy of the *newest* segment in its place is not
 //!   noticed, as long as it holds one commit of its own: no later segment says
 //!   how many records it had. Nor is anything missed without a checkpoint.
 //! - An index on disk: each start reads everything, though nobody waits for it.
 //! - Network file systems: `flock` on a directory does not work there.
 
+mod budget;
 mod checkpoint;
 pub mod config;
 #[cfg(test)]
@@ -137,6 +140,7 @@ mod holder;
 mod index;
 mod notes;
 mod queue;
+pub mod queues;
 mod recovery;
 mod recycle;
 pub mod repair;
@@ -159,6 +163,7 @@ pub use config::{Config, ConfigError, Overflow};
 pub use fs::{Filesystem, RealFs};
 pub use holder::in_use;
 pub use queue::Spill;
+pub use queues::{Place, Queues};
 pub use scan::{Scan, ScannedSegment, scan};
 pub use seal::SpillKey;
 pub use segment::{Gap, GapReason, RecordInfo};

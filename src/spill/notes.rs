@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::budget::Taking;
 use super::config::{BLOCK_BYTES, GROUP_BYTES_MAX, META_BYTES_MAX};
 use super::frame::align_up;
 use super::shared::Shared;
@@ -33,6 +34,12 @@ impl Writer {
     /// is to be known about lost records goes in front of it: making room for
     /// the group may be what adds to them.
     pub(super) fn commit(&mut self, group: &[Append]) -> Result<Vec<Position>, Fault> {
+        let committed = self.try_commit(group);
+        self.shared.state().taking = Taking::default();
+        committed
+    }
+
+    fn try_commit(&mut self, group: &[Append]) -> Result<Vec<Position>, Fault> {
         let own =
             group.iter().flat_map(|append| &append.records).map(|record| self.shared.framed_bytes(record)).sum::<u64>();
         let count = group.iter().map(|append| append.records.len()).sum::<usize>();

@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use tokio::sync::{Semaphore, oneshot};
 
+use super::budget::Budget;
 use super::config::{BLOCK_BYTES, Config, META_BYTES_MAX, SEGMENT_RECORDS_MAX, WAITING_BYTES_MAX};
 use super::frame::align_up;
 use super::fs::Filesystem;
 use super::recovery::{Listed, list};
-use super::shared::{Lease, Shared};
+use super::shared::{Lease, Share, Shared};
 use super::stats::{AppendError, Observer, Opened, Recovery, SpillError, Stats};
 use super::writer::{Append, Command, Writer};
 use super::{Position, Record};
@@ -19,9 +20,10 @@ use super::{Position, Record};
 /// Unit of the semaphore that bounds the bytes waiting.
 const PERMIT_BYTES: u64 = 1024;
 
-struct Handle {
-    shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
+/// What the handles of a queue hold.
+pub(super) struct Handle {
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: mpsc::Sender<Command>,
     waiting: Arc<Semaphore>,
 }
 
@@ -30,6 +32,16 @@ impl Drop for Handle {
         // Nobody is left to be told of what is scanned.
         self.shared.state().closed = true;
     }
+}
+
+/// What can be handed out now.
+pub(super) enum Batch {
+    Records(Vec<(Position, Record)>),
+    /// Nothing, or before `retry_at` nothing.
+    Nothing {
+        retry_at: Option<Instant>,
+    },
+    Closed,
 }
 
 /// A disk queue; see the head of the module. Clones are handles of the same one.
@@ -59,6 +71,18 @@ impl Spill {
         fs: Arc<dyn Filesystem>,
         observer: Arc<dyn Observer>,
     ) -> Result<(Self, Opened), SpillError> {
+        let budget = Arc::new(Budget::new(&config, 1));
+        Self::open_within(&budget, 0, config, fs, observer)
+    }
+
+    /// [`Self::open`], as the queue of `rank` of those that share `budget`.
+    pub(super) fn open_within(
+        budget: &Arc<Budget>,
+        rank: usize,
+        config: Config,
+        fs: Arc<dyn Filesystem>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<(Self, Opened), SpillError> {
         config.validate()?;
         let key = config.key()?.map(Arc::new);
         let dir = config.dir.clone();
@@ -74,15 +98,21 @@ impl Spill {
         let segment_bytes = config.segment_bytes.as_u64();
         let listed = list(&fs, &dir, segment_bytes, key.clone()).map_err(fault("list the spill directory"))?;
         let Listed { state, recoverer, checkpoint, next_id, opened, leftovers } = listed;
-        let shared = Arc::new(Shared::new(config, key, fs, observer, state, recoverer, lock));
+        let share = Share { budget: budget.clone(), rank };
+        let shared = Arc::new(Shared::new(config, key, fs, observer, share, (state, recoverer), lock));
         if checkpoint.damaged {
             shared.report_checkpoint();
         }
         let (commands, orders) = mpsc::channel();
+        // 16 MiB / 1 KiB: far below what the semaphore can count.
+        let permits = usize::try_from(WAITING_BYTES_MAX / PERMIT_BYTES).unwrap_or(usize::MAX);
+        let waiting = Arc::new(Semaphore::new(permits));
+        let handle = Arc::new(Handle { shared: shared.clone(), commands: commands.clone(), waiting });
+        budget.join(rank, Arc::downgrade(&handle));
         let recovery = std::thread::Builder::new()
             .name("spill-recovery".into())
             .spawn({
-                let (shared, commands) = (shared.clone(), commands.clone());
+                let shared = shared.clone();
                 move || recover(&shared, &commands)
             })
             .map_err(fault("start the recovery of"))?;
@@ -91,10 +121,7 @@ impl Spill {
             .name("spill".into())
             .spawn(move || writer.serve(&orders))
             .map_err(fault("start the writer of"))?;
-        // 16 MiB / 1 KiB: far below what the semaphore can count.
-        let permits = usize::try_from(WAITING_BYTES_MAX / PERMIT_BYTES).unwrap_or(usize::MAX);
-        let waiting = Arc::new(Semaphore::new(permits));
-        Ok((Self(Arc::new(Handle { shared, commands, waiting })), opened))
+        Ok((Self(handle), opened))
     }
 
     /// Waits until everything that an earlier process left is scanned, or the
@@ -177,15 +204,29 @@ impl Spill {
     /// # Cancel safety
     /// Cancel safe: records that were not delivered go back to their places.
     pub async fn next_batch(&self, records_max: usize, bytes_max: u64) -> Option<Vec<(Position, Record)>> {
-        let shared = &self.0.shared;
         loop {
-            let notified = shared.readable.notified();
+            let notified = self.0.shared.readable.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
+            match self.try_batch(records_max, bytes_max).await {
+                Batch::Closed => return None,
+                Batch::Records(records) => return Some(records),
+                Batch::Nothing { retry_at: Some(at) } => {
+                    let _ = tokio::time::timeout_at(at.into(), notified).await;
+                }
+                Batch::Nothing { retry_at: None } => notified.await,
+            }
+        }
+    }
+
+    /// [`Self::next_batch`], without waiting for records.
+    pub(super) async fn try_batch(&self, records_max: usize, bytes_max: u64) -> Batch {
+        let shared = &self.0.shared;
+        loop {
             let (taken, retry_at) = {
                 let mut state = shared.state();
                 if state.closed {
-                    return None;
+                    return Batch::Closed;
                 }
                 let now = Instant::now();
                 let taken = state.index.take(records_max.max(1), bytes_max, now);
@@ -195,18 +236,14 @@ impl Spill {
             if let Some(id) = taken.load {
                 let shared = shared.clone();
                 // If the runtime is shutting down, there is nobody to read for.
-                tokio::task::spawn_blocking(move || shared.load(id)).await.ok()?;
+                if tokio::task::spawn_blocking(move || shared.load(id)).await.is_err() {
+                    return Batch::Closed;
+                }
                 self.ask_tidy_if_lost(id);
                 continue;
             }
             if tickets.is_empty() {
-                match retry_at {
-                    Some(at) => {
-                        let _ = tokio::time::timeout_at(at.into(), notified).await;
-                    }
-                    None => notified.await,
-                }
-                continue;
+                return Batch::Nothing { retry_at };
             }
             let mut lease = Lease::new(shared.clone(), &tickets);
             let reading = tokio::task::spawn_blocking(move || {
@@ -215,14 +252,14 @@ impl Spill {
             });
             let Ok((lease, records)) = reading.await else {
                 // The runtime is shutting down; the lease has given all back.
-                return None;
+                return Batch::Closed;
             };
             lease.hand_over();
             // A record was lost: something may be finished, or said of it.
             let noted = !shared.state().notes.is_empty();
             self.ask_tidy(records.is_empty() || noted);
             if !records.is_empty() {
-                return Some(records);
+                return Batch::Records(records);
             }
         }
     }
@@ -268,6 +305,7 @@ impl Spill {
             recovering: state.recovering,
             oldest: index.oldest().map(|at| at.elapsed()),
             written_bytes: counts.written_bytes,
+            commits: counts.commits,
             syncs: counts.syncs,
             dropped_records: counts.dropped_records,
             dropped_weight: counts.dropped_weight,

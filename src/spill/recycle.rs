@@ -5,11 +5,12 @@
 use std::io;
 use std::path::Path;
 
+use super::budget::Taking;
 use super::config::BLOCK_BYTES;
 use super::frame::{HEADER_BYTES, is_sealed};
 use super::fs::Filesystem;
 use super::scan::{DAMAGED_DIR, free_file_name, parse_segment_file_name, segment_file_name};
-use super::shared::{Dead, Free};
+use super::shared::{Dead, Free, Share, Shared};
 use super::writer::{Active, Writer};
 
 /// Whether the file was written under a key from its start on. Under a key no
@@ -21,19 +22,44 @@ pub(super) fn begins_sealed(fs: &dyn Filesystem, path: &Path) -> bool {
     read.is_ok_and(|bytes| bytes == HEADER_BYTES) && is_sealed(&head)
 }
 
+impl Shared {
+    /// Gives a recycled file back to the file system.
+    pub(super) fn remove_spare(&self) -> bool {
+        let Some(free) = self.state().free.pop() else {
+            return false;
+        };
+        match self.fs.remove(&self.config.dir.join(free_file_name(free.id))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.fault("remove a recycled segment", &error);
+                self.state().free.push(free);
+                false
+            }
+            _ => true,
+        }
+    }
+}
+
 impl Writer {
     /// A file for a commit of so many bytes, under a number of its own that is
     /// durable. Never beyond a cap: `StorageFull` then.
     pub(super) fn acquire(&mut self, bytes: u64) -> io::Result<Active> {
-        let free = self.shared.state().free.iter().position(|free| free.bytes >= bytes);
+        let free = {
+            let mut state = self.shared.state();
+            let at = state.free.iter().position(|free| free.bytes >= bytes);
+            let free = at.map(|at| state.free.remove(at));
+            if let Some(free) = free {
+                state.taking = Taking { making: free.bytes, ..Taking::default() };
+            }
+            free
+        };
         match free {
-            Some(at) => self.reuse(at),
+            Some(free) => self.reuse(free),
             None => self.create(bytes),
         }
     }
 
-    fn reuse(&mut self, at: usize) -> io::Result<Active> {
-        let Free { id: old, bytes } = self.shared.state().free.remove(at);
+    fn reuse(&mut self, free: Free) -> io::Result<Active> {
+        let Free { id: old, bytes } = free;
         let id = self.next_id;
         self.next_id += 1;
         let dir = &self.shared.config.dir;
@@ -57,17 +83,23 @@ impl Writer {
     }
 
     fn create(&mut self, bytes: u64) -> io::Result<Active> {
+        let shared = self.shared.clone();
+        // Until the file has its length: the free space of the file system is taken by that.
+        let turn = shared.share.budget.turn();
         let wanted = self.shared.config.segment_bytes.as_u64().max(bytes);
-        let capacity = wanted.min(self.allowed_bytes());
+        let promised = shared.state().taking.making;
+        let capacity = wanted.min(self.allowed_bytes().max(promised));
         if capacity < bytes {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        shared.state().taking.making = capacity;
         let id = self.next_id;
         self.next_id += 1;
         let file = self.shared.fs.create(&self.path(id)).inspect_err(|_| self.count_failed_write())?;
         // Without it the file grows; a lack of room shows when it is written.
         let allocated = file.allocate(capacity).is_ok();
         let length = if allocated { capacity } else { 0 };
+        drop(turn);
         if let Err(error) = self.sync(|| self.shared.fs.sync_dir(&self.shared.config.dir)) {
             self.shared.state().dead.push(Dead { id, bytes: length, retired: true, due: true, unused: true });
             return Err(error);
@@ -78,11 +110,11 @@ impl Writer {
     /// Bytes by which the directory may grow, in blocks.
     pub(super) fn allowed_bytes(&self) -> u64 {
         let config = &self.shared.config;
+        let Share { budget, rank } = &self.shared.share;
         let used = self.shared.state().disk_bytes();
         // A file system that cannot tell is tried.
         let free = self.shared.fs.free_bytes(&config.dir).unwrap_or(u64::MAX);
-        let budget = config.disk_max.as_u64().saturating_sub(used);
-        budget.min(free.saturating_sub(config.free_min.as_u64())) & !(BLOCK_BYTES - 1)
+        budget.allowed(*rank, used).min(free.saturating_sub(config.free_min.as_u64())) & !(BLOCK_BYTES - 1)
     }
 
     /// Whether a recycled file waits that would do.
@@ -223,24 +255,6 @@ impl Writer {
         match self.shared.fs.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
-        }
-    }
-
-    /// Gives a recycled file back to the file system.
-    pub(super) fn remove_spare(&self) -> bool {
-        let Some(free) = self.shared.state().free.last().copied() else {
-            return false;
-        };
-        let path = self.shared.config.dir.join(free_file_name(free.id));
-        match self.shared.fs.remove(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                self.shared.fault("remove a recycled segment", &error);
-                false
-            }
-            _ => {
-                self.shared.state().free.retain(|other| other.id != free.id);
-                true
-            }
         }
     }
 

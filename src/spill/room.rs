@@ -12,10 +12,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::budget::Taking;
 use super::config::{GONE_BYTES_MAX, Overflow};
 use super::index::{Doomed, Entry, Oldest};
 use super::segment::{Read, read_record};
-use super::shared::Dead;
+use super::shared::{Dead, Share};
 use super::stats::Gone;
 use super::writer::{Fault, Writer};
 use super::{Position, Record};
@@ -33,27 +34,67 @@ impl Writer {
     pub(super) fn make_room(&mut self, bytes: u64, records: usize, may_drop: bool) -> Result<(), Fault> {
         let growth = self.active.as_ref().filter(|active| active.fits(bytes, records));
         if let Some(growth) = growth.map(|active| (active.bytes + bytes).saturating_sub(active.length)) {
-            while growth > 0 && self.allowed_bytes() < growth {
+            while growth > 0 && !self.may_grow(growth) {
                 self.make_room_or_say_why(growth, may_drop)?;
             }
             return Ok(());
         }
-        let drops = may_drop && self.shared.config.overflow == Overflow::DropOldest;
+        let shared = self.shared.clone();
+        let own = shared.config.overflow == Overflow::DropOldest;
+        let below = shared.config.overflow == Overflow::DropNewest;
         let mut dropped = false;
         loop {
             if self.shared.state().index.has_finished() {
                 self.tidy();
             }
-            match self.obtainable(bytes) {
-                0 => dropped |= self.make_room_or_say_why(bytes, may_drop)?,
-                1 if drops && !dropped && self.shared.state().dead.is_empty() => {
-                    // The last one is taken: the oldest makes the next.
-                    self.doom_oldest(false);
+            let turn = shared.share.budget.turn();
+            let obtainable = self.obtainable(bytes);
+            // With the last one the oldest is dropped, and makes the next.
+            let drops = may_drop && (own || (below && self.held_below() > 0));
+            let last = obtainable == 1 && drops && !dropped && self.shared.state().dead.is_empty();
+            if obtainable > 0 && !last {
+                self.take(bytes);
+                return Ok(());
+            }
+            // The last one is for what a queue below may have to say of what it gives up.
+            let wanted = if last { 0 } else { self.shared.config.segment_bytes.as_u64().max(bytes) };
+            self.shared.state().taking.wanted = wanted;
+            drop(turn);
+            if !last {
+                dropped |= self.make_room_or_say_why(bytes, may_drop)?;
+            } else if self.take_from_below() {
+                dropped = true;
+            } else {
+                let turn = shared.share.budget.turn();
+                if self.obtainable(bytes) > 0 {
+                    self.take(bytes);
+                    drop(turn);
+                    if own {
+                        self.doom_oldest(false);
+                    }
                     return Ok(());
                 }
-                _ => return Ok(()),
             }
         }
+    }
+
+    /// What can be had for a commit of that size is this queue's from now on.
+    fn take(&self, bytes: u64) {
+        let spare = self.has_spare(bytes);
+        let size = self.shared.config.segment_bytes.as_u64().max(bytes);
+        let making = if spare { 0 } else { size.min(self.allowed_bytes()) };
+        self.shared.state().taking = Taking { making, wanted: 0, spare };
+    }
+
+    /// Takes so many bytes for a file that grows, if they are allowed.
+    fn may_grow(&self, bytes: u64) -> bool {
+        let _turn = self.shared.share.budget.turn();
+        let allowed = self.allowed_bytes() >= bytes;
+        self.shared.state().taking = match allowed {
+            true => Taking { making: bytes, ..Taking::default() },
+            false => Taking { wanted: bytes, ..Taking::default() },
+        };
+        allowed
     }
 
     /// Segments for a commit of that size that can be had, up to two.
@@ -73,7 +114,8 @@ impl Writer {
     fn make_room_or_say_why(&mut self, bytes: u64, may_drop: bool) -> Result<bool, Fault> {
         let lack = self.lack(bytes);
         let before = self.shared.state().counts.dropped_segments;
-        if lack.hopeless || !self.make_some_room(may_drop) {
+        // Some may have been acknowledged meanwhile.
+        if lack.hopeless || !(self.make_some_room(may_drop) || self.tidy() > 0) {
             let reason = lack.reason;
             return Err(if !lack.hopeless && self.is_stuck() {
                 let last = self.shared.state().counts.last_error.clone().unwrap_or_default();
@@ -85,15 +127,48 @@ impl Writer {
         Ok(self.shared.state().counts.dropped_segments > before)
     }
 
-    /// One step: finished segments, recycled ones, then evidence, then by policy
-    /// the oldest data.
+    /// One step: finished segments, recycled ones, evidence, what other queues
+    /// do not need, then data: that of lower priority, and by policy the oldest.
     pub(super) fn make_some_room(&mut self, may_drop: bool) -> bool {
         let drops = may_drop && self.shared.config.overflow == Overflow::DropOldest;
+        let Share { budget, rank } = &self.shared.clone().share;
         self.tidy() > 0
-            || self.remove_spare()
+            || self.shared.remove_spare()
             || self.remove_oldest_damaged()
+            || budget.remove_spare_of_others(*rank)
+            || (may_drop && self.take_from_below())
             // Of a directory that cannot be changed nothing is given up: no room would come of it.
             || (drops && !self.is_stuck() && self.checkpoint(true) && self.doom_oldest(true))
+    }
+
+    /// What queues of lower priority could give up, bytes.
+    fn held_below(&self) -> u64 {
+        let Share { budget, rank } = &self.shared.share;
+        budget.held_below(*rank)
+    }
+
+    /// Has a queue of lower priority give up data, if the policy lets any go.
+    fn take_from_below(&self) -> bool {
+        let Share { budget, rank } = &self.shared.share;
+        self.shared.config.overflow != Overflow::Block && budget.take_from_below(*rank)
+    }
+
+    /// Gives up a segment for a queue of higher priority: what is said of its
+    /// records first, if there is a place for that; its file then. Answers
+    /// whether something went.
+    pub(super) fn give_room(&mut self) -> bool {
+        if self.tidy() > 0 || self.remove_oldest_damaged() {
+            self.shared.remove_spare();
+            return true;
+        }
+        if self.is_stuck() || !self.checkpoint(true) || !self.doom_oldest(false) {
+            return false;
+        }
+        self.write_notes();
+        self.bury();
+        self.write_notes();
+        self.shared.remove_spare();
+        true
     }
 
     fn lack(&self, bytes: u64) -> Lack {
@@ -102,9 +177,13 @@ impl Writer {
             let state = self.shared.state();
             (state.disk_bytes(), state.unusable_bytes)
         };
-        let disk_max = config.disk_max.as_u64();
-        if used + bytes > disk_max {
+        let (disk_max, Share { budget, rank }) = (config.disk_max.as_u64(), &self.shared.share);
+        let others = budget.held_by_others(*rank);
+        if used + others + bytes > disk_max {
             let mut reason = format!("{used} of {disk_max} bytes are used, {bytes} more are needed");
+            if others > 0 {
+                reason += &format!("; {others} are for other priorities");
+            }
             if unusable > 0 {
                 reason += &format!("; {unusable} are in segments under another key, of a later version or unreadable");
             }
@@ -115,16 +194,19 @@ impl Writer {
         let free_min = config.free_min;
         let reason = format!("{free} bytes are free, {bytes} are needed and {free_min} are left to others");
         // Others have filled the disk: giving up everything would not help.
-        Lack { reason, hopeless: free.saturating_add(used) < needed }
+        let ours = used.saturating_add(budget.held_below(*rank));
+        Lack { reason, hopeless: free.saturating_add(ours) < needed }
     }
 
-    /// Takes the oldest closed segment without a record in flight out of the
-    /// queue and reports what was in it. Its file goes at once, or when what is
+    /// Takes the oldest closed segment without a record in flight (with
+    /// `drop-newest`, where it gives way to a higher priority, the newest) out of
+    /// the queue and reports what was in it. Its file goes at once, or when what is
     /// said of its records is durable.
     fn doom_oldest(&mut self, at_once: bool) -> bool {
         let mut all_scanned = false;
         let (doomed, gone) = loop {
-            let oldest = self.shared.state().index.start_drop(Instant::now());
+            let newest = self.shared.config.overflow == Overflow::DropNewest;
+            let oldest = self.shared.state().index.start_drop(newest, Instant::now());
             match oldest {
                 Oldest::None => return false,
                 // What is in it has to be known exactly.
@@ -141,7 +223,7 @@ impl Writer {
             }
         };
         let Doomed { id, bytes, retired, records, weight, .. } = doomed;
-        tracing::warn!(segment = id, records, weight, "dropped the oldest segment: spill is full");
+        tracing::warn!(segment = id, records, weight, "dropped a segment: spill is full");
         self.shared.count_dropped(records, weight);
         self.shared.forget(id);
         self.shared.state().dead.push(Dead { id, bytes, retired, due: at_once, unused: false });

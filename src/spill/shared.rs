@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::budget::{Budget, Taking};
 use super::config::Config;
 use super::frame::framed_bytes;
 use super::fs::{Filesystem, SegmentFile};
@@ -54,6 +55,7 @@ pub(super) struct State {
     /// What the observer wants to be known about what is gone, not yet written.
     pub(super) notes: Vec<Record>,
     pub(super) counts: Counts,
+    pub(super) taking: Taking,
     pub(super) closed: bool,
 }
 
@@ -90,6 +92,7 @@ pub(super) struct Dead {
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) written_bytes: u64,
+    pub(super) commits: u64,
     pub(super) syncs: u64,
     pub(super) failed_syncs: u64,
     pub(super) failed_writes: u64,
@@ -103,6 +106,13 @@ pub(super) struct Counts {
     pub(super) last_error: Option<String>,
 }
 
+/// The queue's part in a budget.
+pub(super) struct Share {
+    pub(super) budget: Arc<Budget>,
+    /// 0 is the highest.
+    pub(super) rank: usize,
+}
+
 /// What handles, readers and the writer's thread share.
 pub(super) struct Shared {
     pub(super) config: Config,
@@ -110,6 +120,7 @@ pub(super) struct Shared {
     pub(super) key: Option<Arc<SpillKey>>,
     pub(super) fs: Arc<dyn Filesystem>,
     pub(super) observer: Arc<dyn Observer>,
+    pub(super) share: Share,
     pub(super) readable: Notify,
     pub(super) recovered: Notify,
     pub(super) recoverer: Mutex<Option<Recoverer>>,
@@ -130,8 +141,8 @@ impl Shared {
         key: Option<Arc<SpillKey>>,
         fs: Arc<dyn Filesystem>,
         observer: Arc<dyn Observer>,
-        state: State,
-        recoverer: Recoverer,
+        share: Share,
+        (state, recoverer): (State, Recoverer),
         lock: Box<dyn Send + Sync>,
     ) -> Self {
         Self {
@@ -139,6 +150,7 @@ impl Shared {
             key,
             fs,
             observer,
+            share,
             readable: Notify::new(),
             recovered: Notify::new(),
             recoverer: Mutex::new(Some(recoverer)),

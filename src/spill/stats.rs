@@ -39,6 +39,8 @@ pub struct Stats {
     pub oldest: Option<Duration>,
     /// Bytes written to the file system since start.
     pub written_bytes: u64,
+    /// Commits that became durable since start.
+    pub commits: u64,
     /// Syncs that succeeded since start, of files and directories.
     pub syncs: u64,
     /// Records dropped because the queue was full.

@@ -5,12 +5,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::budget::Taking;
 use super::checkpoint::{self, Book};
 use super::config::{BLOCK_BYTES, GROUP_BYTES_MAX, SEGMENT_RECORDS_MAX};
 use super::frame::{self, ALIGN_BYTES, Header, align_up};
@@ -41,6 +42,9 @@ pub(super) enum Command {
     Append(Append),
     /// A segment may be finished.
     Tidy,
+    /// Give up a segment for a queue of higher priority, and say whether
+    /// something went.
+    GiveRoom(SyncSender<bool>),
     /// Answer when everything before it is done.
     Barrier(oneshot::Sender<()>),
     /// Tidy up and end.
@@ -130,6 +134,9 @@ impl Writer {
                     self.write_notes();
                     self.tidy();
                 }
+                Command::GiveRoom(answer) => {
+                    let _ = answer.send(self.give_room());
+                }
                 Command::Barrier(answer) => {
                     let _ = answer.send(());
                 }
@@ -207,7 +214,8 @@ impl Writer {
             Ok(positions) => return Ok(positions),
             Err(error) => error,
         };
-        // The records are still here; the segment is not trusted any more.
+        // The records are still here; the segment is not trusted any more, and has what was promised to it.
+        self.shared.state().taking = Taking::default();
         self.shared.fault("append", &error);
         if is_full(&error) && !self.has_spare(bytes) && !self.make_some_room(!group.is_empty()) {
             return Err(Fault::Full(error.to_string()));
@@ -239,14 +247,17 @@ impl Writer {
         active.bytes = start + self.buf.len() as u64;
         active.records += entries.len();
         let mut state = self.shared.state();
+        state.counts.commits += 1;
         if start == 0 {
             state.index.open_segment(id);
             state.index.add_bytes(id, active.length);
             state.listed.insert(id);
+            state.taking = Taking::default();
         }
         if active.bytes > active.length {
             state.index.add_bytes(id, active.bytes - active.length);
             active.length = active.bytes;
+            state.taking = Taking::default();
         }
         let first = state.index.segment_entries(id);
         state.index.extend(id, entries, Some(Instant::now()));

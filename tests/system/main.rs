@@ -27,6 +27,7 @@ mod outage;
 mod page;
 mod plan;
 mod poison;
+mod priority;
 mod reload;
 mod sealed;
 mod serial;

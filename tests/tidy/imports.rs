@@ -7,7 +7,7 @@ use crate::File;
 /// The modules of `src/`, lowest first. A module imports modules of lower levels only. `pipeline` is a crate of its
 /// own, named as if it were a module.
 const LEVELS: &[&[&str]] = &[
-    &["pipeline", "limits", "sample", "row"],
+    &["pipeline", "limits", "priority", "sample", "row"],
     &["ledger", "clock", "gauges", "live", "gap"],
     &["receipt"],
     &["item", "settled"],

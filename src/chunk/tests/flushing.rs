@@ -242,3 +242,30 @@ fn a_source_that_waits_closes_its_own_devices_and_no_other() {
     store(rest);
     assert!(bench.ledger.snapshot().balanced);
 }
+
+#[test]
+fn channels_of_different_priorities_leave_apart_and_the_receipt_fires_with_the_last_of_them() {
+    let config = priority::Config { high: vec!["brake*".into()], low: vec!["vib*".into()] };
+    let clock = Scripted::manual(UnixMicros(MINUTE));
+    let mut bench = Bench::with_priorities(Vec::new(), &clock, Priorities::new(&config));
+    bench.event(&utc(), MINUTE, "text", "hello".into());
+    bench.batch(["brake_fl", "speed", "vib_x", "brake_fr"].map(|name| every_10_ms(name, MINUTE, 5)).to_vec());
+    let out = bench.finish();
+    let of = |flush: &Flush| flush.rows.chunks.iter().map(|row| row.channel.clone()).collect::<Vec<_>>();
+    let all: Vec<_> = out.iter().map(|flush| (flush.priority, of(flush), flush.tally.samples())).collect();
+    let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<String>>();
+    let expected = [
+        (Priority::High, owned(&["brake_fl", "brake_fr"]), 10),
+        (Priority::Normal, owned(&["speed"]), 5),
+        (Priority::Low, owned(&["vib_x"]), 5),
+    ];
+    assert_eq!(all, expected);
+    assert_eq!(out[0].rows.events.len(), 1, "what came beside the chunks goes with the highest");
+    assert!(out.iter().all(|flush| flush.rows.extents.len() == 1), "each names its partition");
+    let fired = bench.fired();
+    let mut out = out.into_iter();
+    store(out.by_ref().take(2).collect());
+    assert_eq!(bench.fired(), fired);
+    store(out.collect());
+    assert_eq!(bench.fired(), fired + 2, "the event's and the batch's");
+}

@@ -120,6 +120,8 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
 fn question(arguments: Arguments) -> Result<Question, Failure> {
     let config = arguments.config.as_deref().map(Config::load).transpose().map_err(Failure::usage)?;
     let measured = arguments.status.as_deref().map(status::measured).transpose().map_err(Failure::failed)?;
+    let given = config.as_ref().map_or(1, |config| config.priority.given().len());
+    let queues = measured.map_or(given, |measured| measured.queues);
     let (spill, deliver) = config.map_or_else(
         || (spill::Config::default(), deliver::Config::default()),
         |config| (config.spill, config.deliver),
@@ -155,6 +157,7 @@ fn question(arguments: Arguments) -> Result<Question, Failure> {
         flush_after: measured.and_then(|measured| measured.flush_after).unwrap_or(deliver.flush_after),
         uplink_bit_per_s: arguments.uplink,
         outage: arguments.outage,
+        queues: u32::try_from(queues).unwrap_or(1),
     };
     Ok(Question { given, rate_from, bytes_from })
 }
@@ -195,6 +198,10 @@ fn table(question: &Question, plan: &Plan) -> Vec<String> {
             ),
         ),
     ];
+    if given.queues > 1 {
+        let why = "each with commits of its own; where the disk does not last, the lowest is given up first";
+        lines.insert(3, row("priorities", given.queues.to_string(), why.into()));
+    }
     let outages = match plan.outage {
         Some(outage) => vec![outage],
         None => {

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! disk      = rate × bytes a sample + commits × half a block
-//! commits   = one for each D / 2 and half a flush: what is late takes with it what would follow within D / 2
-//! bridged   = (disk budget − one segment) ÷ disk a second
+//! commits   = one for each D / 2 and half a flush: what is late takes with it what would follow within D / 2;
+//!             as many for each priority that channels have
+//! bridged   = (disk budget − one segment for each priority) ÷ disk a second
 //! flash     = disk + commits × journal + segments × journal
 //! drain     = backlog ÷ (uplink − live data)
 //! ```
@@ -41,6 +42,8 @@ pub(super) struct Given {
     /// Bits a second.
     pub(super) uplink_bit_per_s: Option<f64>,
     pub(super) outage: Option<Duration>,
+    /// How many priorities channels have: each has a queue of its own.
+    pub(super) queues: u32,
 }
 
 /// What follows.
@@ -79,7 +82,8 @@ impl Given {
     pub(super) fn plan(&self) -> Plan {
         let block = BLOCK_BYTES as f64;
         let payload_per_s = self.rate_per_s * self.cost.spill_bytes_per_sample;
-        let commits_per_s = 1.0 / (self.durable_within.as_secs_f64() / 2.0 + self.flush_after.as_secs_f64() / 2.0);
+        let queues = f64::from(self.queues);
+        let commits_per_s = queues / (self.durable_within.as_secs_f64() / 2.0 + self.flush_after.as_secs_f64() / 2.0);
         let padding_per_s = commits_per_s * block / 2.0;
         let disk_per_s = payload_per_s + padding_per_s;
         let journal_per_s = (commits_per_s + disk_per_s / self.segment_bytes) * JOURNAL_BYTES;
@@ -91,7 +95,7 @@ impl Given {
             journal_per_s,
             flash_per_s: disk_per_s + journal_per_s,
             // `drop-oldest` holds one segment back.
-            bridged_s: (self.disk_max_bytes - self.segment_bytes).max(0.0) / disk_per_s,
+            bridged_s: (self.disk_max_bytes - queues * self.segment_bytes).max(0.0) / disk_per_s,
             live_bit_per_s: self.rate_per_s * self.cost.uplink_bytes_per_sample * 8.0,
             outage: None,
         };
@@ -130,6 +134,7 @@ mod tests {
             flush_after: Duration::from_millis(200),
             uplink_bit_per_s: Some(20e6),
             outage: Some(Duration::from_secs(3_600)),
+            queues: 1,
         }
     }
 
@@ -154,6 +159,13 @@ mod tests {
         // 3,600 s of 8 Mbit/s through the 12 that live data leaves.
         near(outage.drain_s.unwrap(), 2_400.0);
         assert_eq!((outage.samples, outage.samples_beyond), (360e6, 0.0));
+    }
+
+    #[test]
+    fn each_priority_has_commits_of_its_own_and_a_segment_held_back() {
+        let plan = Given { queues: 3, ..given() }.plan();
+        near(plan.padding_per_s, 3.0 * 2_048.0 / 0.6);
+        near(plan.bridged_s, (2_147_483_648.0 - 3.0 * 8_388_608.0) / (500_000.0 + 3.0 * 2_048.0 / 0.6));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(super) struct Measured {
     pub(super) disk_max_bytes: Option<f64>,
     pub(super) durable_within: Option<Duration>,
     pub(super) flush_after: Option<Duration>,
+    /// Queues of the spill, one for each priority.
+    pub(super) queues: usize,
 }
 
 /// Asks an agent at `http://host:port` twice, or reads a file.
@@ -56,7 +58,7 @@ fn of(status: &Value, before: Option<&Value>) -> Option<Measured> {
     let ratio = |bytes: f64, pointer| number(status, pointer).filter(|n| *n > 0.0).map(|samples| bytes / samples);
     let duration = |pointer| number(status, pointer).map(|ms| Duration::from_secs_f64(ms / 1_000.0));
     // Half a block of each commit is not the samples'.
-    let padding = number(status, "/spill/syncs")? * BLOCK_BYTES as f64 / 2.0;
+    let padding = number(status, "/spill/commits")? * BLOCK_BYTES as f64 / 2.0;
     let rows = (number(status, "/spill/written_bytes")? - padding).max(0.0);
     Some(Measured {
         rate_per_s: since("/ledger/received")? / since("/uptime_s")?.max(0.001),
@@ -66,6 +68,7 @@ fn of(status: &Value, before: Option<&Value>) -> Option<Measured> {
         disk_max_bytes: number(status, "/spill/disk_max_bytes"),
         durable_within: duration("/deliver/durable_within_ms"),
         flush_after: duration("/deliver/flush_after_ms"),
+        queues: status.pointer("/spill/priorities").and_then(Value::as_array).map_or(1, |queues| queues.len().max(1)),
     })
 }
 
@@ -97,7 +100,7 @@ mod tests {
             "uptime_s": uptime_s,
             "ledger": {"received": received},
             "sources": [{"devices": [{"car": "44", "device": "ecu"}, {"car": "44", "device": "ecu"}, {"car": "44", "device": "gps"}]}],
-            "spill": {"written_bytes": 1_020_480, "syncs": 10, "spilled_samples": 100_000, "disk_max_bytes": 4096},
+            "spill": {"written_bytes": 1_020_480, "commits": 10, "spilled_samples": 100_000, "disk_max_bytes": 4096},
             "store": {"bytes_written": 900, "samples_written": 100},
             "deliver": {"durable_within_ms": 1_000, "flush_after_ms": 200},
         })

@@ -10,11 +10,12 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Place, Target, each, things, time};
+use super::{Place, Target, each, things, time, within};
 use crate::cli::{Failure, Outcome, say, store_config, told_to_stop};
 use crate::deliver::record::{Content, Meta};
 use crate::export::{ExportOptions, Format, export};
 use crate::limits::{FETCH_BYTES_MAX, FLUSH_BYTES_MAX};
+use crate::priority::Priority;
 use crate::row::Rows;
 use crate::spill::{Record, RecordInfo, ScannedSegment};
 use crate::store::{self, Store, StoreUrl};
@@ -171,14 +172,14 @@ async fn fill(place: Place, raw: Option<PathBuf>, rows: bool, store: &Arc<dyn St
     let reading = tokio::task::spawn_blocking(move || {
         let mut met = Met::default();
         let mut joined = Joined { rows: Rows::default(), bytes: 0, join, sender };
-        each(&place.dir, place.key.clone(), "read", |segment| {
+        each(&place, "read", |priority, segment| {
             if segment.is_locked() {
                 met.locked += 1;
                 return Ok(());
             }
             met.gaps += u64::from(segment.is_damaged()) * segment.gaps.len() as u64;
             for record in &segment.records {
-                take(&segment, record, raw.as_deref(), rows.then_some(&mut joined), &mut met)?;
+                take((priority, &segment), record, raw.as_deref(), rows.then_some(&mut joined), &mut met)?;
             }
             Ok(())
         })?;
@@ -226,7 +227,7 @@ impl Joined {
 
 /// One record: rows to the store, anything else to a file.
 fn take(
-    segment: &ScannedSegment,
+    (priority, segment): (Priority, &ScannedSegment),
     info: &RecordInfo,
     raw: Option<&Path>,
     joined: Option<&mut Joined>,
@@ -236,7 +237,7 @@ fn take(
         Ok(record) => record,
         // Its agent was faster.
         Err(_) if !segment.path.exists() => return Ok(()),
-        Err(error) => return Err(Failure::failed(format!("read segment {}: {error}", segment.id))),
+        Err(error) => return Err(Failure::failed(format!("read segment {}: {error}", within(priority, segment.id)))),
     };
     let meta = Meta::decode(&info.meta);
     let (reason, content) = match &meta {
@@ -262,7 +263,7 @@ fn take(
         Err(reason) => {
             met.raw += 1;
             if let Some(dir) = raw {
-                write_raw(dir, segment.id, info, meta.as_ref(), &record, &reason)?;
+                write_raw(dir, (priority, segment.id), info, meta.as_ref(), &record, &reason)?;
             }
         }
     }
@@ -285,7 +286,14 @@ struct Beside<'a> {
     bytes: usize,
 }
 
-fn write_raw(dir: &Path, id: u64, info: &RecordInfo, meta: Option<&Meta>, record: &Record, reason: &str) -> Outcome {
+fn write_raw(
+    dir: &Path,
+    (priority, id): (Priority, u64),
+    info: &RecordInfo,
+    meta: Option<&Meta>,
+    record: &Record,
+    reason: &str,
+) -> Outcome {
     let (topic, received_us) = match meta.map(|meta| &meta.content) {
         Some(Content::Message { topic, received_us }) => (Some(topic.as_str()), Some(*received_us)),
         _ => (None, None),
@@ -302,7 +310,7 @@ fn write_raw(dir: &Path, id: u64, info: &RecordInfo, meta: Option<&Meta>, record
         bytes: record.payload.len(),
     };
     // The same record has the same name each time.
-    let name = format!("{id:012}-{:010}", info.offset);
+    let name = within(priority, format!("{id:012}-{:010}", info.offset)).replace('/', "-");
     let json = serde_json::to_vec_pretty(&beside).map_err(Failure::failed)?;
     for (extension, bytes) in [("bin", &record.payload[..]), ("json", &json)] {
         let path = dir.join(format!("{name}.{extension}"));

@@ -6,9 +6,10 @@ use std::path::Path;
 use bytesize::ByteSize;
 use serde::Serialize;
 
-use super::{Target, each, things, time};
+use super::{Target, each, things, time, within};
 use crate::cli::{Failure, Outcome, print};
 use crate::deliver::record::{Content, Meta};
+use crate::priority::Priority;
 use crate::row::Rows;
 use crate::spill::{self, Filesystem, RealFs, RecordInfo, ScannedSegment};
 
@@ -81,23 +82,25 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
     let place = arguments.target.place()?;
     let in_use = spill::in_use(&place.dir);
     let (mut segments, mut reasons) = (Vec::new(), BTreeMap::new());
-    each(&place.dir, place.key.clone(), "read", |segment| {
+    each(&place, "read", |priority, segment| {
         if place.quarantine {
             let reason = |record: &RecordInfo| Meta::decode(&record.meta).map(|meta| meta.reason);
             for reason in segment.records.iter().map(reason) {
                 *reasons.entry(reason.unwrap_or_else(|| "unknown".into())).or_default() += 1;
             }
         }
-        segments.push(line(&segment));
+        segments.push((priority, line(priority, &segment)));
         Ok(())
     })?;
-    // The highest number takes the appends.
-    if in_use == Some(true)
-        && let Some(last) = segments.last_mut().filter(|last| last.state == State::Sealed)
-    {
-        last.state = State::Open;
+    for (priority, dir) in place.queues() {
+        let last = segments.iter_mut().rfind(|(queue, _)| *queue == priority).map(|(_, line)| line);
+        // The highest number takes the appends.
+        if let Some(last) = last.filter(|last| last.state == State::Sealed && in_use == Some(true)) {
+            last.state = State::Open;
+        }
+        segments.extend(others(priority, &dir).into_iter().map(|line| (priority, line)));
     }
-    segments.extend(others(&place.dir));
+    let segments: Vec<Line> = segments.into_iter().map(|(_, line)| line).collect();
     let sum = |of: fn(&Line) -> u64| segments.iter().map(of).sum();
     let listing = Listing {
         dir: place.dir.display().to_string(),
@@ -117,7 +120,7 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
     }
 }
 
-fn line(segment: &ScannedSegment) -> Line {
+fn line(priority: Priority, segment: &ScannedSegment) -> Line {
     let records = &segment.records;
     let oldest = records.first().and_then(|record| times(segment, record));
     let newest = records.last().and_then(|record| times(segment, record));
@@ -128,7 +131,7 @@ fn line(segment: &ScannedSegment) -> Line {
         () => State::Sealed,
     };
     Line {
-        file: spill::scan::segment_file_name(segment.id),
+        file: within(priority, spill::scan::segment_file_name(segment.id)),
         segment: Some(segment.id),
         state,
         bytes: segment.bytes,
@@ -153,7 +156,7 @@ fn times(segment: &ScannedSegment, record: &RecordInfo) -> Option<(i64, i64)> {
 }
 
 /// What lies there besides: segments kept aside, and files that wait to be written anew.
-fn others(dir: &Path) -> Vec<Line> {
+fn others(priority: Priority, dir: &Path) -> Vec<Line> {
     let listed = |dir: &Path| RealFs.list(dir).unwrap_or_default();
     let mut found = Vec::new();
     let line = |file: String, state, bytes| Line {
@@ -167,10 +170,10 @@ fn others(dir: &Path) -> Vec<Line> {
         newest_us: None,
     };
     for file in listed(&spill::scan::damaged_dir(dir)) {
-        found.push(line(format!("damaged/{}", file.name), State::Aside, file.bytes));
+        found.push(line(within(priority, format!("damaged/{}", file.name)), State::Aside, file.bytes));
     }
     for file in listed(dir).into_iter().filter(|file| file.name.ends_with(".free")) {
-        found.push(line(file.name, State::Free, file.bytes));
+        found.push(line(within(priority, file.name), State::Free, file.bytes));
     }
     found.sort_by(|a, b| a.file.cmp(&b.file));
     found

@@ -8,7 +8,8 @@ mod ls;
 mod repair;
 mod verify;
 
-use std::path::{Path, PathBuf};
+use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -18,6 +19,8 @@ use clap::{Args, Subcommand};
 use super::progress::Shown;
 use super::{Failure, Outcome, say};
 use crate::config::{Config, DEFAULT_PATH};
+use crate::priority::Priority;
+use crate::spill::queues::dirs_in;
 use crate::spill::{self, GapReason, ScannedSegment, SpillKey};
 
 #[derive(Args)]
@@ -37,7 +40,8 @@ Examples:
 
 States: open (a running agent appends to it), sealed (complete), damaged (see `pitwire spill verify`), locked (of a
 version or with a key that this program does not have), aside (damaged, kept in damaged/), free (to be written anew).
-Times are of the oldest and the newest sample in the first and the last record.")]
+Times are of the oldest and the newest sample in the first and the last record. Where channels have priorities, each has
+a queue of its own: high/ and low/ beside the segments of normal priority.")]
     Ls(ls::Arguments),
     /// Read and check every byte; name each gap. Exit code 1 if something is damaged.
     #[command(after_help = "\
@@ -141,6 +145,16 @@ impl Target {
     }
 }
 
+impl Place {
+    /// The directories of its queues, the highest priority first.
+    fn queues(&self) -> Vec<(Priority, PathBuf)> {
+        match self.quarantine {
+            true => vec![(Priority::Normal, self.dir.clone())],
+            false => dirs_in(&self.dir),
+        }
+    }
+}
+
 pub(super) async fn run(arguments: Arguments) -> Outcome {
     match arguments.action {
         Action::Ls(arguments) => ls::run(arguments),
@@ -150,27 +164,37 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     }
 }
 
-/// Gives each segment that is still there to `take`, and shows how far it is.
-fn each(
-    dir: &Path,
-    key: Option<Arc<SpillKey>>,
-    what: &'static str,
-    mut take: impl FnMut(ScannedSegment) -> Outcome,
-) -> Outcome {
-    let unreadable = |error| Failure::failed(format!("list {}: {error}", dir.display()));
-    let mut scan = spill::scan(dir).map_err(unreadable)?.with_key(key);
-    let total = scan.remaining().1;
-    let mut shown = Shown::new(what, total);
-    while let Some(segment) = scan.next() {
-        shown.at(total - scan.remaining().1);
-        // Its agent was faster: what the file held is stored, and it may be written anew under another name.
-        if !segment.gaps.is_empty() && !segment.is_missing() && !segment.path.exists() {
-            continue;
+/// Gives each segment that is still there to `take`, queue by queue, and shows how far it is.
+fn each(place: &Place, what: &'static str, mut take: impl FnMut(Priority, ScannedSegment) -> Outcome) -> Outcome {
+    let mut scans = Vec::new();
+    for (priority, dir) in place.queues() {
+        let unreadable = |error| Failure::failed(format!("list {}: {error}", dir.display()));
+        scans.push((priority, spill::scan(&dir).map_err(unreadable)?.with_key(place.key.clone())));
+    }
+    let mut shown = Shown::new(what, scans.iter().map(|(_, scan)| scan.remaining().1).sum());
+    let mut before = 0;
+    for (priority, mut scan) in scans {
+        let total = scan.remaining().1;
+        while let Some(segment) = scan.next() {
+            shown.at(before + total - scan.remaining().1);
+            // Its agent was faster: what the file held is stored, and it may be written anew under another name.
+            if !segment.gaps.is_empty() && !segment.is_missing() && !segment.path.exists() {
+                continue;
+            }
+            take(priority, segment)?;
         }
-        take(segment)?;
+        before += total;
     }
     shown.end();
     Ok(())
+}
+
+/// A name within the queue of `priority`, as it is from the directory of the spill.
+fn within(priority: Priority, name: impl Display) -> String {
+    match priority {
+        Priority::Normal => name.to_string(),
+        other => format!("{}/{name}", other.as_str()),
+    }
 }
 
 /// Why bytes could not be used, in words.

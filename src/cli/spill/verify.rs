@@ -3,7 +3,7 @@
 use bytesize::ByteSize;
 use serde::Serialize;
 
-use super::{Target, each, in_words, things};
+use super::{Target, each, in_words, things, within};
 use crate::cli::{Failure, Outcome, print};
 use crate::spill::{self, Gap, GapReason};
 
@@ -18,6 +18,8 @@ pub(super) struct Arguments {
 
 #[derive(Serialize)]
 struct Found {
+    /// The segment, with the queue that it lies in.
+    place: String,
     #[serde(flatten)]
     gap: Gap,
     /// The reason in words.
@@ -44,7 +46,7 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
     let dir = place.dir.display().to_string();
     let mut report =
         Report { dir, in_use, segments: 0, bytes: 0, records: 0, samples: 0, gaps: Vec::new(), sound: true };
-    each(&place.dir, place.key.clone(), "checked", |segment| {
+    each(&place, "checked", |priority, segment| {
         report.segments += 1;
         report.bytes += segment.bytes;
         report.records += segment.records.len() as u64;
@@ -52,7 +54,8 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
         for gap in segment.gaps {
             let damage = !matches!(gap.reason, GapReason::Torn | GapReason::Locked);
             report.sound &= !damage;
-            report.gaps.push(Found { why: in_words(gap.reason, in_use), damage, gap });
+            let place = within(priority, gap.segment);
+            report.gaps.push(Found { place, why: in_words(gap.reason, in_use), damage, gap });
         }
         Ok(())
     })?;
@@ -72,7 +75,7 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
 }
 
 fn words(report: &Report) -> Outcome {
-    for Found { gap, why, damage } in &report.gaps {
+    for Found { place, gap, why, damage } in &report.gaps {
         let what = match gap.reason {
             GapReason::Locked => "locked",
             _ if *damage => "damaged",
@@ -81,10 +84,7 @@ fn words(report: &Report) -> Outcome {
         let lost = [gap.records.map(|records| things(records, "record")), gap.weight.map(|w| things(w, "sample"))];
         let lost: Vec<String> = lost.into_iter().flatten().collect();
         let lost = if lost.is_empty() { "how much was in it is not known".into() } else { lost.join(", ") };
-        print(&format!(
-            "{what}: segment {}, {} bytes at offset {}: {why}; {lost}",
-            gap.segment, gap.bytes, gap.offset
-        ))?;
+        print(&format!("{what}: segment {place}, {} bytes at offset {}: {why}; {lost}", gap.bytes, gap.offset))?;
     }
     print(&format!(
         "{}, {}, {}, {}: {}",

@@ -21,7 +21,13 @@ impl Bench {
         let mut rows = rows(&[("serial", SAMPLES as i32)]);
         (rows.chunks[0].seq, rows.chunks[0].data) = (sequence, vec![7; bytes]);
         let tally = self.ledger.receive(self.ledger.source("port"), SAMPLES);
-        Flush { rows, receipts: vec![Receipt::unowed()], tally, accepted_at: Instant::now() }
+        Flush {
+            rows,
+            receipts: vec![Receipt::unowed()],
+            tally,
+            accepted_at: Instant::now(),
+            priority: Priority::default(),
+        }
     }
 
     fn message(&self, bytes: usize) -> Flush {

@@ -113,6 +113,7 @@ async fn a_stop_ends_in_time_although_the_pipeline_is_held_back_and_never_says_i
         receipts: Vec::new(),
         tally: crate::ledger::Tally::default(),
         accepted_at: Instant::now(),
+        priority: Priority::Normal,
     }));
     assert!(tokio::time::timeout(ms(1_000), more).await.expect("whoever sends learns of the end").is_err());
 }

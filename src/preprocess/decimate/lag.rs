@@ -7,22 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::preprocess::{Reason, StepCounts, StepName};
+use crate::priority::Priority;
 
 /// Thinning ends when the lag is below this part of what began it, so that it does not flap.
 const ENDS_BELOW: u32 = 2;
-
-/// Which channels are thinned first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Priority {
-    /// These first.
-    Low,
-    /// These then.
-    #[default]
-    Normal,
-    /// These last.
-    High,
-}
 
 /// `[preprocess.lag]`: the age of the oldest sample not yet stored from which each priority is thinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,9 +52,6 @@ impl Thresholds {
     }
 }
 
-const PRIORITIES: [(Priority, &str); 3] =
-    [(Priority::Low, "low"), (Priority::Normal, "normal"), (Priority::High, "high")];
-
 /// Which priorities are thinned now. Shared by all lanes of a configuration.
 pub(super) struct Gate {
     after: [Duration; 3],
@@ -97,7 +82,7 @@ impl Gate {
             let reason = if now { Reason::LagBegan } else { Reason::LagEnded };
             let word = if now { "begins" } else { "ends" };
             let tell = || format!("lag {}: thinning {word}", humantime::format_duration(lag));
-            counts.add(StepName::Decimate, &PRIORITIES[place].1.into(), reason, 1, tell);
+            counts.add(StepName::Decimate, &priority.as_str().into(), reason, 1, tell);
         }
         now
     }
@@ -110,7 +95,10 @@ mod tests {
     #[test]
     fn thinning_begins_with_the_low_and_does_not_flap() {
         let (gate, counts) = (Gate::new(&Thresholds::default()), StepCounts::default());
-        let at = |s: u64| PRIORITIES.map(|(priority, _)| gate.thins(priority, Duration::from_secs(s), &counts));
+        let at = |s: u64| {
+            [Priority::Low, Priority::Normal, Priority::High]
+                .map(|priority| gate.thins(priority, Duration::from_secs(s), &counts))
+        };
         let course = [
             (0, [false; 3]),
             (10, [false; 3]),

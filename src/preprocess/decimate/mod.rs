@@ -26,7 +26,8 @@ use crate::ledger::Policy;
 use crate::limits::{DECIMATE_EVERY_MAX, DECIMATE_WINDOW_MAX, DECIMATE_WINDOW_MIN};
 use crate::sample::{ChannelMeta, Column, Quality};
 
-pub use self::lag::{Priority, Thresholds};
+pub use self::lag::Thresholds;
+use crate::priority::Priority;
 
 /// What the name of a mean's channel ends in.
 pub(super) const MEAN_SUFFIX: &str = ".mean";

@@ -46,14 +46,15 @@ impl Index {
         finished.map(of).collect()
     }
 
-    /// Reserves the oldest closed segment without a record in flight, and says
-    /// which of its records are still ready.
-    pub(in crate::spill) fn start_drop(&mut self, now: Instant) -> Oldest {
+    /// Reserves the oldest (or the newest) closed segment without a record in
+    /// flight, and says which of its records are still ready.
+    pub(in crate::spill) fn start_drop(&mut self, newest: bool, now: Instant) -> Oldest {
         let mut closed = self.segments.iter_mut().filter(|(_, s)| {
             let unreadable = s.retry_at.is_some_and(|at| at > now);
             s.closed && s.in_flight == 0 && !s.dropping && !unreadable
         });
-        let Some((&id, segment)) = closed.next() else {
+        let chosen = if newest { closed.next_back() } else { closed.next() };
+        let Some((&id, segment)) = chosen else {
             return Oldest::None;
         };
         if !segment.scanned {

@@ -1,0 +1,85 @@
+//! A spill that is far too small for an outage, and channels that matter more than others.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Agent, Bench, Broker, Setup, Sim, audit, mqtt_source, number, pitwire, turn};
+
+const PRIORITIES: &str =
+    "[priority]\nhigh = [\"brake.*\", \"gps.*\", \"lap.*\"]\nlow = [\"*.0?\", \"*.1?\", \"*.2?\"]\n";
+
+fn is_high(channel: &str) -> bool {
+    ["brake.", "gps.", "lap."].iter().any(|prefix| channel.starts_with(prefix))
+}
+
+fn is_low(channel: &str) -> bool {
+    let numbered = channel.rsplit_once('.').is_some_and(|(_, last)| last.len() == 2 && last < "30");
+    !is_high(channel) && numbered
+}
+
+#[test]
+fn a_spill_that_is_too_small_gives_up_the_channels_of_low_priority_and_declares_each_sample() {
+    let _turn = turn(true);
+    let bench = Bench::new();
+    let Some(broker) = Broker::start(&bench) else { return };
+    // The store's folder is made later: until then nothing is stored.
+    let store = format!("sqlite://{}", bench.path("not/yet/pitwire.db").display());
+    let spill = "disk_max = \"6MiB\"\nsegment_bytes = \"256KiB\"\nfree_min = \"0B\"\n".into();
+    let more = PRIORITIES.to_owned() + &mqtt_source("car", &broker.url());
+    let mut agent = Agent::start(&bench, &Setup { store: store.clone(), spill, more, ..Setup::default() });
+    agent.until_subscribed();
+    let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", "12s", "--mqtt", &broker.url()]);
+    let began = Instant::now();
+    agent.until("it is half over", |_| began.elapsed() > Duration::from_secs(6));
+    agent.kill();
+    agent.start_again();
+    let sent = sim.finish();
+    let full = agent.until_quiet();
+    let of = |priority: &str, what: &str| {
+        let queues = full["spill"]["priorities"].as_array().unwrap();
+        let queue = queues.iter().find(|queue| queue["priority"] == priority).unwrap();
+        queue[what].as_u64().unwrap()
+    };
+    assert_eq!(of("high", "dropped_samples"), 0, "{full:#}");
+    assert!(of("low", "dropped_samples") > 0 && of("high", "backlog_samples") > 0, "{full:#}");
+    assert!(number(&full, "/spill/disk_bytes") <= 6 << 20, "{full:#}");
+
+    let config = bench.path("pitwire.toml");
+    let listed = pitwire(&["spill", "ls", "--config", config.to_str().unwrap(), "--json"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let files: Vec<&str> = listed["segments"].as_array().unwrap().iter().map(|s| s["file"].as_str().unwrap()).collect();
+    for queue in ["high/", "low/", "0"] {
+        assert!(files.iter().any(|file| file.starts_with(queue)), "{queue}: {files:?}");
+    }
+    assert_eq!(listed["samples"].as_u64(), Some(number(&full, "/spill/backlog_samples")), "{listed:#}");
+
+    fs::create_dir_all(bench.path("not/yet")).unwrap();
+    agent.until_drained();
+    agent.terminate();
+    let found = audit(sent.path(), &store);
+    let manifest = sent.path().to_str().unwrap();
+    let by_slot = pitwire(&["audit", "--manifest", manifest, "--store", &store, "--by-slot"]);
+    let by_slot = String::from_utf8(by_slot.stdout).unwrap();
+    let mut short = std::collections::BTreeMap::<&str, u64>::new();
+    for slot in by_slot.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let channel = slot["channel"].as_str().unwrap();
+        let class = if is_high(channel) {
+            "high"
+        } else if is_low(channel) {
+            "low"
+        } else {
+            "normal"
+        };
+        *short.entry(class).or_default() += 1;
+    }
+    bench.figure(&format!(
+        "6 MiB for {} samples: {found:?}; seconds of channels that are short, by priority: {short:?}",
+        sent.sent()
+    ));
+    assert!(found.missing > 0 && found.missing == found.declared, "{found:?}");
+    assert_eq!((found.extra, found.altered), (0, 0));
+    assert_eq!(short.get("high"), None, "{short:?}");
+    assert!(short.get("low").copied().unwrap_or_default() > 0, "{short:?}");
+}
