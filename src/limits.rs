@@ -171,10 +171,11 @@ const _: () = assert!(LIVE_BYTES_MAX + 2 * FLUSH_BYTES_MAX <= UNSTORED_BYTES_MAX
 pub const BACKLOG_BYTES_MAX: usize = 8 * MIB;
 /// Bytes fetched from the spill ahead of its writes.
 pub const FETCH_BYTES_MAX: usize = 4 * MIB;
-/// Items that wait for the quarantine: 1 s of a broker at 1,000 messages/s that cannot be decoded.
+/// Messages that wait for the quarantine, and as many refused writes: 1 s of a broker at 1,000 messages/s that cannot be
+/// decoded.
 pub const QUARANTINE_WAITING_MAX: usize = 1_024;
-/// Their bytes, beyond which delivery takes nothing more.
-pub const QUARANTINE_WAITING_BYTES_MAX: usize = 4 * MIB;
+/// Their bytes, of each: beyond them messages are let go, and with so many refused rows delivery takes nothing more.
+pub const QUARANTINE_WAITING_BYTES_MAX: usize = 2 * MIB;
 /// Bytes of one append to the quarantine: a quarter of the smallest that may be configured.
 pub const QUARANTINE_APPEND_BYTES_MAX: usize = MIB;
 /// Smallest budget of the quarantine and of the spill: twice the largest flush.

@@ -153,6 +153,11 @@ impl Looker {
         Some(DrainStatus { done, total: done + backlog, rate_per_s: progress.rate_per_s, shrinks_per_s, left_s })
     }
 
+    fn quarantine_fault(&self, fault: Option<String>) -> Option<String> {
+        let dir = self.config.quarantine_dir();
+        Some(format!("quarantine {}: {}; check the disk where it lies", dir.display(), fault?))
+    }
+
     fn spill_status(&self, deliver: &DeliverSnapshot, now: Instant) -> SpillStatus {
         let (spill, quarantine) = (self.spill.stats(), self.quarantine.stats());
         let mut priorities: Vec<PriorityStatus> = self.spill.each().map(priority_status).collect();
@@ -173,6 +178,7 @@ impl Looker {
             detail: fault
                 .or(spill.last_error)
                 .map(|fault| format!("{}: {fault}", self.config.spill.dir.display()))
+                .or_else(|| quarantine.failing.then(|| self.quarantine_fault(quarantine.last_error)).flatten())
                 .or_else(|| locked(locked_segments))
                 .unwrap_or_default(),
             encrypted: spill.encrypted,
@@ -191,6 +197,7 @@ impl Looker {
             priorities,
             undeclared_records: spill.lost_notes,
             quarantine_records: quarantine.backlog_records,
+            quarantine_lost_messages: deliver.quarantine_lost,
             recovering: spill.recovering.map(|scan| RecoveringStatus {
                 segments_done: scan.segments_done,
                 segments: scan.segments,

@@ -62,7 +62,7 @@ impl Lost {
         match (rows, gone.meta.as_deref().and_then(Meta::decode).and_then(|meta| meta.span)) {
             (Some(rows), _) => self.add_rows(&rows),
             (None, Some(span)) => self.add_span(span),
-            (None, None) => self.add_unknown(1, gone.weight),
+            (None, None) => self.add_unknown(gone.records, gone.weight),
         }
     }
 
@@ -201,6 +201,7 @@ mod tests {
         let payload = with_payload.then_some(record.payload);
         spill::Gone {
             position: Position { segment: 1, record: 0 },
+            records: 1,
             meta: Some(record.meta),
             payload,
             weight: record.weight,
@@ -255,7 +256,7 @@ mod tests {
     fn without_the_payload_the_meta_names_device_and_time_and_without_both_the_samples_are_counted() {
         let mut lost = Lost::new(Reason::Damaged, Arc::default());
         lost.add(&gone(&rows(vec![chunk("ecu", "rpm", 100, 20), chunk("ecu", "oil", 90, 5)]), false));
-        lost.add(&spill::Gone { meta: None, ..gone(&rows(vec![chunk("ecu", "rpm", 100, 7)]), false) });
+        lost.add(&spill::Gone { records: 3, meta: None, ..gone(&rows(vec![chunk("ecu", "rpm", 100, 7)]), false) });
         let mut flipped = gone(&rows(vec![chunk("ecu", "rpm", 100, 2)]), false);
         flipped.meta = flipped.meta.map(|meta| {
             let mut bytes = meta.to_vec();
@@ -267,7 +268,7 @@ mod tests {
         let gaps: Vec<(&str, i64, Gap)> =
             made.events.iter().map(|e| (e.device.as_str(), e.t, Gap::parse(&e.text).unwrap())).collect();
         let known = Gap { d_from: Some(90), d_to: Some(290), samples: Some(25), ..Gap::new(Reason::Damaged) };
-        let unknown = Gap { samples: Some(9), records: 2, ..Gap::new(Reason::Damaged) };
+        let unknown = Gap { samples: Some(9), records: 4, ..Gap::new(Reason::Damaged) };
         assert_eq!(gaps, [("ecu", 1_090, known), ("", NOW.0, unknown)]);
     }
 

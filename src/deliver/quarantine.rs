@@ -1,7 +1,9 @@
 //! The quarantine: what can be neither decoded nor stored, kept on disk with its reason.
 //!
-//! A disk queue of its own with a small budget; the oldest goes when it is full, counted there. What
-//! waits for it is bounded in items and bytes; while it cannot be written, delivery takes nothing more.
+//! A disk queue of its own with a small budget; the oldest goes when it is full, counted there. What waits for it is
+//! bounded in items and bytes. While it cannot be written, messages beyond that are let go: a broker's is not
+//! acknowledged, and asked for once more when the disk works again; what a serial port sent is lost, counted and said.
+//! Only where so many samples wait that the store refuses does delivery take nothing more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -48,9 +50,13 @@ pub(super) struct Quarantine {
     spill: Spill,
     ledger: Arc<Ledger>,
     messages: VecDeque<Malformed>,
+    message_bytes: usize,
+    /// Of messages that were let go: dropped, and so asked for again, once the disk works. The broker's window bounds
+    /// them.
+    come_again: Vec<Receipt>,
     others: VecDeque<Quarantined>,
-    /// Of both.
-    bytes: usize,
+    other_bytes: usize,
+    lost: u64,
     busy: bool,
     retry_at: Option<Instant>,
 }
@@ -61,26 +67,53 @@ impl Quarantine {
             spill,
             ledger,
             messages: VecDeque::new(),
+            message_bytes: 0,
+            come_again: Vec::new(),
             others: VecDeque::new(),
-            bytes: 0,
+            other_bytes: 0,
+            lost: 0,
             busy: false,
             retry_at: None,
         }
     }
 
     pub(super) fn push_message(&mut self, malformed: Malformed) {
-        self.bytes += malformed.payload.len();
-        self.messages.push_back(malformed);
+        if !self.messages_are_full() || self.retry_at.is_none() {
+            self.message_bytes += malformed.payload.len();
+            self.messages.push_back(malformed);
+        } else if malformed.receipt.is_owed() {
+            if self.come_again.is_empty() {
+                tracing::warn!("messages that cannot be quarantined are left with their broker, unacknowledged");
+            }
+            self.come_again.push(malformed.receipt);
+        } else {
+            self.lost += 1;
+            if self.lost.is_power_of_two() {
+                let (lost, source, reason) = (self.lost, &malformed.source, &malformed.reason);
+                tracing::error!(lost, %source, reason, "a message that cannot be decoded is lost: the quarantine is full");
+            }
+            malformed.receipt.settle();
+        }
     }
 
     pub(super) fn push(&mut self, item: Quarantined) {
-        self.bytes += item.bytes();
+        self.other_bytes += item.bytes();
         self.others.push_back(item);
     }
 
-    /// Whether it takes no more until the disk does.
+    fn messages_are_full(&self) -> bool {
+        self.messages.len() >= QUARANTINE_WAITING_MAX || self.message_bytes >= QUARANTINE_WAITING_BYTES_MAX
+    }
+
+    /// Whether it takes no more: until the disk has caught up with the messages, or takes refused samples again.
     pub(super) fn full(&self) -> bool {
-        self.messages.len() + self.others.len() >= QUARANTINE_WAITING_MAX || self.bytes >= QUARANTINE_WAITING_BYTES_MAX
+        let others = self.others.len() >= QUARANTINE_WAITING_MAX || self.other_bytes >= QUARANTINE_WAITING_BYTES_MAX;
+        others || (self.messages_are_full() && self.retry_at.is_none())
+    }
+
+    /// Messages that were lost since nothing could be written.
+    pub(super) const fn lost(&self) -> u64 {
+        self.lost
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -98,7 +131,7 @@ impl Quarantine {
         }
         let item = self.others.pop_front().or_else(|| self.next_messages())?;
         self.busy = true;
-        self.bytes -= item.bytes();
+        *self.bytes_of(&item) -= item.bytes();
         let records = self.records(&item);
         let spill = self.spill.clone();
         Some(async move {
@@ -111,6 +144,13 @@ impl Quarantine {
             let outcome = caught(append).await.unwrap_or_else(|| Err("appending panicked: please report this".into()));
             Done::Quarantined { item, outcome }
         })
+    }
+
+    fn bytes_of(&mut self, item: &Quarantined) -> &mut usize {
+        match item {
+            Quarantined::Messages(_) => &mut self.message_bytes,
+            _ => &mut self.other_bytes,
+        }
     }
 
     fn next_messages(&mut self) -> Option<Quarantined> {
@@ -134,10 +174,10 @@ impl Quarantine {
         self.busy = false;
         if let Err(reason) = outcome {
             if self.retry_at.is_none() {
-                tracing::error!(reason, "the quarantine cannot be written; what belongs there is held back");
+                tracing::error!(reason, "the quarantine cannot be written; what belongs there waits");
             }
             self.retry_at = Some(now + RETRY_AFTER);
-            self.bytes += item.bytes();
+            *self.bytes_of(&item) += item.bytes();
             match item {
                 Quarantined::Messages(messages) => messages.into_iter().rev().for_each(|m| self.messages.push_front(m)),
                 other => self.others.push_front(other),
@@ -145,6 +185,7 @@ impl Quarantine {
             return None;
         }
         self.retry_at = None;
+        self.come_again.clear();
         match item {
             Quarantined::Messages(messages) => messages.into_iter().for_each(|m| m.receipt.settle()),
             Quarantined::Live { poison, mut tally, receipts } => {

@@ -297,6 +297,7 @@ impl Deliver {
         stats.pending_flushes = self.unstored;
         stats.pending_bytes = self.unstored_bytes;
         stats.holding_back = self.holds_back(now);
+        stats.quarantine_lost = self.quarantine.lost();
         let drain = stats.drain;
         drop(stats);
         self.tell_drain(drain, left, now);

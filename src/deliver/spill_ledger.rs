@@ -121,9 +121,9 @@ mod tests {
         let record = rows_record(&Rows::default(), &[(ledger.source("ecu"), 5)], &ledger, "");
         books.recovered(position, &record.meta, 5);
         books.recovered(position, &record.meta, 5);
-        let declared = books.lost(Gone { position, meta: None, payload: None, weight: 5 });
+        let declared = books.lost(Gone { position, records: 1, meta: None, payload: None, weight: 5 });
         assert_eq!((declared.len(), declared[0].weight), (1, 0), "a gap is no sample");
-        books.dropped(vec![Gone { position, meta: Some(record.meta), payload: None, weight: 5 }]);
+        books.dropped(vec![Gone { position, records: 1, meta: Some(record.meta), payload: None, weight: 5 }]);
         let now = ledger.snapshot();
         assert!(now.balanced, "{now:?}");
         let ecu = &now.sources["ecu"];

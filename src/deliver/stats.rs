@@ -54,6 +54,8 @@ pub struct DeliverSnapshot {
     pub spill_full: bool,
     /// Samples that went to the spill.
     pub samples_spilled: u64,
+    /// Messages that could not be decoded and are lost, since the quarantine could not be written.
+    pub quarantine_lost: u64,
     /// Bytes written to the store: about, and before compression.
     pub bytes_written: u64,
     /// While the backlog drains: how far it is.

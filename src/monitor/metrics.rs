@@ -274,6 +274,9 @@ fn spill(spill: &SpillStatus, out: &mut Out) -> fmt::Result {
     out.gauge("pitwire_spill_backlog_records", None, "Records in the spill, still to be stored.", records)?;
     let quarantine = [([], spill.quarantine_records)];
     out.gauge("pitwire_spill_quarantine_records", None, "Records in the quarantine.", quarantine)?;
+    let lost = [([], spill.quarantine_lost_messages)];
+    let help = "Undecodable messages of serial ports that are lost: the quarantine could not be written.";
+    out.counter("pitwire_spill_quarantine_lost_messages", None, help, lost)?;
     out.gauge("pitwire_spill_disk", BYTES, "What the spill takes on the disk.", [([], spill.disk_bytes)])?;
     let limit = [([], spill.disk_max_bytes)];
     out.gauge("pitwire_spill_disk_limit", BYTES, "What the spill may take on the disk.", limit)?;

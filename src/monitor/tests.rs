@@ -138,6 +138,7 @@ fn status() -> Status {
             ],
             undeclared_records: 0,
             quarantine_records: 1,
+            quarantine_lost_messages: 2,
             recovering: Some(RecoveringStatus { segments_done: 1, segments: 2, bytes_done: 8, bytes: 24 }),
         },
         store: StoreStatus {

@@ -264,16 +264,16 @@ impl Writer {
             let Record { meta, payload, .. } = match read {
                 Read::Sound(record) => record,
                 Read::Damaged(meta) => {
-                    gone.push(Gone { position, meta, payload: None, weight });
+                    gone.push(Gone { position, records: 1, meta, payload: None, weight });
                     continue;
                 }
             };
             kept += payload.len() as u64;
             gone.push(if kept > GONE_BYTES_MAX {
                 // A copy: a slice would hold the payload.
-                Gone { position, meta: Some(Bytes::copy_from_slice(&meta)), payload: None, weight }
+                Gone { position, records: 1, meta: Some(Bytes::copy_from_slice(&meta)), payload: None, weight }
             } else {
-                Gone { position, meta: Some(meta), payload: Some(payload), weight }
+                Gone { position, records: 1, meta: Some(meta), payload: Some(payload), weight }
             });
         }
         // Damaged since they were counted: their sum is still known.
@@ -281,7 +281,8 @@ impl Writer {
         if (gone.len() as u64) < doomed.records {
             let position = Position { segment: id, record: u32::MAX };
             let weight = doomed.weight.saturating_sub(told);
-            gone.push(Gone { position, meta: None, payload: None, weight });
+            let records = doomed.records - gone.len() as u64;
+            gone.push(Gone { position, records, meta: None, payload: None, weight });
         }
         Ok(gone)
     }

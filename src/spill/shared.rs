@@ -225,7 +225,7 @@ impl Shared {
                 if records > 0 {
                     tracing::error!(segment = id, records, weight, "records were damaged on disk");
                     let position = Position { segment: id, record: u32::MAX };
-                    self.note(self.observer.lost(Gone { position, meta: None, payload: None, weight }));
+                    self.note(self.observer.lost(Gone { position, records, meta: None, payload: None, weight }));
                 }
             }
             Err(error) => self.cannot_read(id, &error),
@@ -290,7 +290,7 @@ impl Shared {
                         offset = ticket.entry.offset,
                         "a record was damaged on disk"
                     );
-                    let gone = Gone { position, meta, payload: None, weight: ticket.entry.weight };
+                    let gone = Gone { position, records: 1, meta, payload: None, weight: ticket.entry.weight };
                     self.note(self.observer.lost(gone));
                 }
                 Err(error) => {

@@ -100,11 +100,14 @@ pub struct Recovery {
     pub gaps: Vec<Gap>,
 }
 
-/// A record that left the queue without being acked.
+/// A record that left the queue without being acked, or several of one segment
+/// of which nothing but their number is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gone {
-    /// Where it was.
+    /// Where it was; `record` is `u32::MAX` of several.
     pub position: Position,
+    /// How many: 1, but where only a number is known.
+    pub records: u64,
     /// The caller's meta, if it could still be read; unchecked if the payload
     /// could not: the caller has to tell whether it is sound.
     pub meta: Option<Bytes>,

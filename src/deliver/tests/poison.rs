@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::deliver::record::{Meta, rows_record};
+use crate::receipt::Ending;
 
 /// What lies in the quarantine: reason and samples.
 async fn quarantined(bench: &Bench) -> Vec<(String, u64)> {
@@ -128,28 +129,66 @@ async fn messages_larger_together_than_the_smallest_quarantine_get_into_it() {
 }
 
 #[tokio::test]
-async fn a_quarantine_that_cannot_be_written_holds_its_receipts_back_within_bounds_and_recovers() {
+async fn a_quarantine_that_cannot_be_written_leaves_messages_with_their_broker_and_lets_samples_through() {
     let dir = temporary();
     let bench = Bench::start(&dir, Script::Poison("bad"));
     bench.quarantine_disk.fails(true);
     bench.send(&[("bad", 7), ("a", 1)]).await;
-    // 80 × 256 KiB is more than what may wait here and in the queue before.
-    let mut sent = 0;
-    for _ in 0..80 {
-        let push = bench.push(bench.malformed(256 << 10));
-        match tokio::time::timeout(ms(1_000), push).await {
-            Ok(()) => sent += 1,
-            Err(_) => break,
-        }
+    let (void, settled) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let count = |owed: bool| {
+        let (void, settled) = (void.clone(), settled.clone());
+        let on_end = move |ending| {
+            let count = if ending == Ending::Void { &void } else { &settled };
+            count.fetch_add(1, Ordering::SeqCst);
+        };
+        if owed { Receipt::with_ending(on_end) } else { Receipt::unowed_with_ending(on_end) }
+    };
+    let malformed = |owed| match bench.malformed(256 << 10) {
+        Outgoing::Malformed(malformed) => Outgoing::Malformed(Malformed { receipt: count(owed), ..malformed }),
+        Outgoing::Flush(_) => unreachable!(),
+    };
+    // Eight of them may wait.
+    for _ in 0..40 {
+        bench.push(malformed(true)).await;
     }
-    assert!(sent < 80, "everything was taken");
-    assert!(bench.stats.snapshot().holding_back);
-    assert_eq!((bench.fired(), bench.counts().in_flight), (0, 8), "nothing is settled before it is durable");
+    bench.until("all are taken", |b| b.stats.snapshot().turns > 0 && settled.load(Ordering::SeqCst) == 0).await;
+    for _ in 0..10 {
+        bench.push(malformed(false)).await;
+        bench.send(&[("a", 10)]).await;
+    }
+    bench.until("samples go through", |b| b.counts().stored == 100).await;
+    assert!(!bench.stats.snapshot().holding_back);
+    assert_eq!((bench.counts().in_flight, void.load(Ordering::SeqCst)), (8, 0), "nobody was told anything");
+    assert_eq!((settled.load(Ordering::SeqCst), bench.stats.snapshot().quarantine_lost), (10, 10), "counted");
     bench.quarantine_disk.fails(false);
-    let took = bench.until("recovered", |b| b.fired() == sent + 1).await;
+    let settles = || settled.load(Ordering::SeqCst) - 10;
+    let took = bench.until("recovered", |b| settles() + void.load(Ordering::SeqCst) == 40 && b.fired() == 11).await;
     assert!(took < ms(10_000), "{took:?}");
+    assert!((7..=9).contains(&settles()), "{} are in the quarantine, the others come again", settles());
     let counts = bench.counts();
-    assert_eq!((counts.stored, counts.quarantined, counts.in_flight), (1, 7, 0));
+    assert_eq!((counts.stored, counts.quarantined, counts.in_flight), (101, 7, 0));
+}
+
+#[tokio::test]
+async fn samples_that_the_store_refuses_and_no_disk_takes_hold_everything_back_within_bounds() {
+    let dir = temporary();
+    let bench = Bench::start(&dir, Script::Poison("bad"));
+    bench.quarantine_disk.fails(true);
+    let mut sent = 0;
+    while sent < 80 {
+        let room = bench.sender.as_ref().unwrap().room(256 << 10);
+        let Ok(room) = tokio::time::timeout(ms(1_500), room).await else { break };
+        let mut flush = bench.flush(&[("bad", 7), ("a", 1)]);
+        flush.rows.chunks[0].data = vec![7; 256 << 10];
+        room.unwrap().put(Outgoing::Flush(flush));
+        sent += 1;
+        tokio::time::sleep(ms(10)).await;
+    }
+    assert!(sent < 80 && bench.stats.snapshot().holding_back, "{sent}");
+    assert_eq!(bench.fired(), 0, "nothing is settled before it is durable");
+    bench.quarantine_disk.fails(false);
+    bench.until("recovered", |b| b.counts().quarantined == 7 * sent && b.fired() as u64 == sent).await;
+    assert_eq!(bench.counts().stored, sent);
 }
 
 #[tokio::test]

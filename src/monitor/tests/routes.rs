@@ -48,7 +48,7 @@ async fn the_status_is_the_contracts_word_for_word() {
                   "priorities": [
                       {"priority": "normal", "backlog_samples": 5, "dropped_samples": 0, "disk_bytes": 256},
                       {"priority": "low", "backlog_samples": 10, "dropped_samples": 3, "disk_bytes": 256}],
-                  "undeclared_records": 0, "quarantine_records": 1,
+                  "undeclared_records": 0, "quarantine_records": 1, "quarantine_lost_messages": 2,
                   "recovering": {"segments_done": 1, "segments": 2, "bytes_done": 8, "bytes": 24}},
         "store": {"kind": "sqlite", "url": "sqlite:///var/lib/pitwire/pitwire.db", "state": "up", "detail": "",
                   "rows_written": 8, "samples_written": 80, "bytes_written": 640, "in_flight": 1,
