@@ -24,9 +24,16 @@ const COMMITS: usize = 400;
 /// What lies there when a start is measured.
 const BACKLOG_BYTES: u64 = 1 << 30;
 const SMALL_RECORDS: usize = 300_000;
+/// What lies there when memory is measured.
+const LARGE_BYTES: u64 = 10 << 30;
+/// Set in the process whose memory is measured: the directory of its queue.
+const MEASURED: &str = "PITWIRE_BENCH_MEASURED";
 
 fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    if let Some(dir) = std::env::var_os(MEASURED) {
+        return runtime.block_on(measured(dir.into()));
+    }
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let dir = wanted.map_or_else(|| PathBuf::from("target/bench-spill"), PathBuf::from);
     std::fs::create_dir_all(&dir)?;
@@ -35,7 +42,8 @@ fn main() -> Result<(), Failure> {
     runtime.block_on(async {
         appends(place.path()).await?;
         starts(place.path()).await?;
-        small(place.path()).await
+        small(place.path()).await?;
+        large(place.path()).await
     })?;
     match device(&dir, &runtime) {
         Ok(()) => Ok(()),
@@ -141,7 +149,7 @@ async fn starts(dir: &Path) -> Result<(), Failure> {
     let config = config(dir.join("starts"));
     let spill = open(&config)?;
     fill(&spill, BACKLOG_BYTES).await?;
-    let empty = resident()?;
+    let empty = resident("VmRSS:")?;
     spill.close().await;
     let start = Instant::now();
     let spill = open(&config)?;
@@ -152,7 +160,7 @@ async fn starts(dir: &Path) -> Result<(), Failure> {
     row("1 GiB there: open to first append durable, ms", format!("{:.1}", accepted.as_secs_f64() * 1e3));
     row("scan of it from the page cache, MB/s", format!("{:.0}", rate(found.bytes, scanned)));
     row("records found", found.records);
-    row("resident with it beside before, MiB", format!("{:+.1}", (resident()? - empty) / 1024.0));
+    row("resident with it beside before, MiB", format!("{:+.1}", (resident("VmRSS:")? - empty) / 1024.0));
     spill.close().await;
     std::fs::remove_dir_all(dir.join("starts"))?;
     Ok(())
@@ -163,26 +171,59 @@ async fn small(dir: &Path) -> Result<(), Failure> {
     let spill = open(&config)?;
     let records: Vec<Record> = (0..1000).map(|n| record(n, 300)).collect();
     spill.append(records.clone()).await?;
-    let before = resident()?;
+    let before = resident("VmRSS:")?;
     for _ in 1..SMALL_RECORDS / 1000 {
         spill.append(records.clone()).await?;
     }
-    row("300,000 records of 300 B appended: resident, MiB", format!("{:+.1}", (resident()? - before) / 1024.0));
+    row("300,000 records of 300 B appended: resident, MiB", format!("{:+.1}", (resident("VmRSS:")? - before) / 1024.0));
     row("the same with an index of 24 B each, MiB", format!("{:.1}", SMALL_RECORDS as f64 * 24.0 / 1048576.0));
     spill.close().await;
-    let before = resident()?;
+    let before = resident("VmRSS:")?;
     let spill = open(&config)?;
     spill.recovered().await;
-    row("found again at a start: resident, MiB", format!("{:+.1}", (resident()? - before) / 1024.0));
+    row("found again at a start: resident, MiB", format!("{:+.1}", (resident("VmRSS:")? - before) / 1024.0));
     spill.close().await;
     std::fs::remove_dir_all(dir.join("small"))?;
     Ok(())
 }
 
-/// KiB.
-fn resident() -> Result<f64, Failure> {
+/// Opens a queue, has all of it scanned and some of it read, appends to it, and prints the most memory that it took, KiB.
+async fn measured(dir: PathBuf) -> Result<(), Failure> {
+    let spill = open(&config(dir))?;
+    spill.recovered().await;
+    for n in 0..100 {
+        spill.append(vec![record(n, 62_000)]).await?;
+        for (position, _) in spill.next_batch(32, 4 << 20).await.unwrap_or_default() {
+            spill.ack(position);
+        }
+    }
+    spill.close().await;
+    println!("{}", resident("VmHWM:")?);
+    Ok(())
+}
+
+async fn large(dir: &Path) -> Result<(), Failure> {
+    let peak = |dir: PathBuf| -> Result<f64, Failure> {
+        let output = Command::new(std::env::current_exe()?).env(MEASURED, dir).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
+    };
+    let empty = peak(dir.join("empty"))?;
+    let config = config(dir.join("large"));
+    let spill = open(&config)?;
+    fill(&spill, LARGE_BYTES).await?;
+    spill.close().await;
+    let start = Instant::now();
+    let full = peak(config.dir.clone())?;
+    row("10 GiB there: peak memory of a process beside none, MiB", format!("{:+.1}", (full - empty) / 1024.0));
+    row("  scanned, partly read and appended to, s", format!("{:.1}", start.elapsed().as_secs_f64()));
+    std::fs::remove_dir_all(config.dir)?;
+    Ok(())
+}
+
+/// A figure of this process's memory, KiB.
+fn resident(which: &str) -> Result<f64, Failure> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(which)).ok_or("no such figure")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 

@@ -2,6 +2,7 @@
 //! afterwards.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -26,8 +27,8 @@ struct Outage {
     /// The car's pace, as a multiple of real time. All times of the agent go with it: each chunk closes with the samples
     /// that it would have, each commit takes what it would take.
     speed: f64,
-    /// How long it lasts here; for the car, `speed` times as long.
-    seconds: u32,
+    /// How long it lasts for the car; here, as much shorter as `speed` says.
+    car_s: u32,
     /// For the spill and what its file system needs.
     room_bytes: u64,
 }
@@ -58,13 +59,19 @@ impl Outage {
         let agent = Agent::start(bench, &Setup { store, spill, more, ..Setup::default() });
         agent.until_subscribed();
         let before = flash.as_ref().map(Disk::written_bytes);
-        let (length, speed) = (format!("{}s", self.seconds), self.speed.to_string());
+        let (length, speed) = (format!("{}s", self.car_s), self.speed.to_string());
         let car = ["--tier", "wide", "--speed", &speed, "--for", &length, "--mqtt", &broker.url()];
-        let sent = Sim::start(bench, "sent", &car).finish().sent();
+        let began = Instant::now();
+        let expected_s = f64::from(self.car_s) / self.speed;
+        let patience = Duration::from_secs_f64(expected_s * 2.0 + 60.0);
+        let words = Sim::start_unlisted(bench, "sent", &car).finish_within(patience);
+        let took_s = began.elapsed().as_secs_f64();
+        // "sent 78200 samples in 300 frames"
+        let sent = words.split("sent ").last().and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+        let sent = sent.unwrap_or_else(|| panic!("{words}"));
         let status = agent.until("all is in the spill", |status| number(status, "/spill/backlog_samples") == sent);
-        // It kept up: else there would be other chunks and fewer commits.
-        let expected = rate * f64::from(self.seconds);
-        assert!((sent as f64 / expected - 1.0).abs() < 0.02, "{sent} samples instead of {expected:.0}");
+        // All kept up: else there would be other chunks and fewer commits.
+        assert!(took_s < expected_s * 1.05 + 1.0, "{took_s:.1} s instead of {expected_s:.1} s");
 
         let outage = format!("{}ms", (sent as f64 / rate * 1_000.0) as u64);
         let config = bench.path("pitwire.toml");
@@ -83,11 +90,11 @@ impl Outage {
 #[test]
 fn an_outage_of_a_wide_car_takes_the_disk_and_the_flash_that_the_plan_says() {
     // The short form goes at a quarter of the pace: a machine that does other things keeps up.
-    let (speed, seconds, room_bytes) = if long() { (1.0, 600, 2 << 30) } else { (0.25, 10, 256 << 20) };
+    let (speed, car_s, room_bytes) = if long() { (1.0, 600, 2 << 30) } else { (0.25, 10, 256 << 20) };
     let _turn = turn(true);
     let bench = Bench::new();
     let Some(broker) = Broker::start(&bench) else { return };
-    let outage = Outage { speed, seconds, room_bytes };
+    let outage = Outage { speed, car_s, room_bytes };
     let Spilled { mut agent, sent, rate, status, planned, disk, flash } = outage.happens(&bench, &broker);
     let measured = plan(&["--status", &agent.url(), "--rate", &rate.to_string()]);
     let bytes = |plan: &Value, which: &str| plan[which].as_f64().unwrap();
@@ -95,7 +102,7 @@ fn an_outage_of_a_wide_car_takes_the_disk_and_the_flash_that_the_plan_says() {
     near("what the agent measured", of_agent, bytes(&planned, "spill_bytes_per_sample"));
 
     fs::create_dir_all(bench.path("not/yet")).unwrap();
-    let drained = agent.until_drained();
+    let drained = agent.until_home(Duration::from_secs(900));
     let uplink = number(&drained, "/store/bytes_written") as f64 / number(&drained, "/store/samples_written") as f64;
     near("uplink", uplink, bytes(&planned, "uplink_bytes_per_sample"));
     agent.terminate();
@@ -111,20 +118,21 @@ fn an_outage_of_a_wide_car_takes_the_disk_and_the_flash_that_the_plan_says() {
 #[test]
 fn two_hours_of_outage_go_faster_than_real_time_and_take_what_the_plan_says() {
     // Ten times as fast a build without optimisation does not keep up.
-    let (speed, seconds, room_bytes) = match (long(), cfg!(debug_assertions)) {
+    let (speed, car_s, room_bytes) = match (long(), cfg!(debug_assertions)) {
         (false, _) => (1.0, 12, 256 << 20),
-        (true, true) => (2.0, 300, 1 << 30),
-        (true, false) => (10.0, 720, 8 << 30),
+        (true, true) => (2.0, 600, 1 << 30),
+        (true, false) => (10.0, 7_200, 8 << 30),
     };
     let _turn = turn(true);
     let bench = Bench::new();
     let Some(broker) = Broker::start(&bench) else { return };
-    let outage = Outage { speed, seconds, room_bytes };
+    let outage = Outage { speed, car_s, room_bytes };
     let Spilled { mut agent, sent, status, disk, flash, .. } = outage.happens(&bench, &broker);
     bench.figure(&format!(
-        "{:.1} min of outage in {seconds} s: {sent} samples in {} records and {} commits; {} B on the disk, {disk:.3}, and \
+        "{:.1} min of outage in {:.0} s: {sent} samples in {} records and {} commits; {} B on the disk, {disk:.3}, and \
          flash {flash:.3?} of what was planned; memory at most {} MiB ({} build)",
-        f64::from(seconds) * speed / 60.0,
+        f64::from(car_s) / 60.0,
+        f64::from(car_s) / speed,
         number(&status, "/spill/backlog_records"),
         number(&status, "/spill/commits"),
         number(&status, "/spill/disk_bytes"),

@@ -105,6 +105,10 @@ function showStatus(s) {
     ...(s.pipeline === undefined ? [] : [["what limits", verdict(s.pipeline)]]),
     ...s.queues.map((q) => [`queue ${q.name}`, `${count(q.items)} of ${count(q.items_max)}, peak ${count(q.items_peak)}`]),
   ]);
+  const spillDown = s.spill.state === "full" || s.spill.state === "failed";
+  const alarm = s.deliver.alarm ? `Alarm: ${s.deliver.alarm}.` : spillDown ? `The spill: ${s.spill.state}. ${s.spill.detail}` : "";
+  byId("alarm").textContent = alarm;
+  byId("alarm").hidden = alarm === "";
   const refusal = s.config?.refusal ?? "";
   byId("refusal").textContent = refusal === "" ? "" : `The last reload of the configuration was refused:\n${refusal}`;
   byId("refusal").hidden = refusal === "";

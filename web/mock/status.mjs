@@ -77,13 +77,19 @@ export function makeStatus(state, car, now_us) {
       rows_written: round(stored / 14), samples_written: stored, in_flight: away ? 8 : 1,
       latency_ms: { p50: away ? 1840 : 1.42 + 0.2 * Math.sin(up_s), p99: away ? 12_000 : 7.9 },
     },
-    deliver: { mode: away ? "spilling" : draining ? "draining" : "direct", durable_within_ms: 1000, flush_after_ms: 200, alarm: "" },
+    deliver: { mode: away ? "spilling" : draining ? "draining" : "direct", durable_within_ms: 1000, flush_after_ms: 200, alarm: mode === "nowhere" ? "neither the store nor the spill takes data: memory holds what comes, up to its bound" : "" },
     process: { resident_bytes: 31_400_000, cpu_s: up_s * 0.031 },
     channels: car.length,
     pipeline: pipeline(state, up_s, since_s, rate),
     preprocess: mode === "stale" ? [] : deeds(up_s, thinned),
+    gaps: mode === "nowhere" ? [{ reason: "overflow", events: 3, frames: 0, samples: 4100 }, { reason: "lost", events: 1, frames: 7, samples: 0 }] : [],
     config: config(state),
   };
+  if (mode === "nowhere") {
+    const queue = (priority, backlog_samples, dropped_samples) => ({ priority, backlog_samples, dropped_samples, disk_bytes: backlog_samples * 10 });
+    status.spill.priorities = [queue("high", 12_000, 0), queue("normal", 48_000, 0), queue("low", 3_000, 4_100)];
+    status.spill.recovering = { segments_done: 1, segments: 4, bytes_done: 8_388_608, bytes: 33_554_432 };
+  }
   return mode === "old" ? asBefore(status) : status;
 }
 
@@ -158,6 +164,6 @@ function config(state) {
 }
 
 /** The status of an agent that says nothing of its stages, steps and configuration. */
-function asBefore({ pipeline, preprocess, config, ledger: { derived, ...ledger }, spill: { drain, ...spill }, queues, ...status }) {
+function asBefore({ pipeline, preprocess, config, gaps, ledger: { derived, ...ledger }, spill: { drain, ...spill }, queues, ...status }) {
   return { ...status, ledger, spill, queues: queues.map(({ empty, full, ...queue }) => queue) };
 }

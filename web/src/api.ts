@@ -120,6 +120,22 @@ export interface Drain {
   left_s: number | null;
 }
 
+/** What the spill holds of one priority. */
+export interface Priority {
+  priority: "high" | "normal" | "low";
+  backlog_samples: number;
+  dropped_samples: number;
+  disk_bytes: number;
+}
+
+/** Gaps that were declared for one reason. */
+export interface Gap {
+  reason: string;
+  events: number;
+  frames: number;
+  samples: number;
+}
+
 export interface Spill {
   state: "idle" | "spilling" | "draining" | "full" | "failed";
   detail: string;
@@ -135,6 +151,8 @@ export interface Spill {
   oldest_age_s: number | null;
   quarantine_records: number;
   drain?: Drain | null;
+  /** Empty where all channels have the same priority. */
+  priorities?: Priority[];
   recovering?: { segments_done: number; segments: number; bytes_done: number; bytes: number } | null;
 }
 
@@ -167,6 +185,7 @@ export interface Status {
   // An older agent lacks these.
   pipeline?: Pipeline;
   preprocess?: Deed[];
+  gaps?: Gap[];
   config?: Config;
 }
 

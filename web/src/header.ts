@@ -33,6 +33,13 @@ export function refusalText({ config, now_us }: Pick<Status, "config" | "now_us"
   return [`The last reload of the configuration was refused: ${holds(config, now_us)} stays in force.`, ...shown].join("\n");
 }
 
+/** What somebody has to do something about at once: nothing can be written, or the spill takes nothing; else empty. */
+export function alarmText({ deliver, spill }: Pick<Status, "deliver" | "spill">): string {
+  if (deliver.alarm !== undefined && deliver.alarm !== "") return `Alarm: ${deliver.alarm}.`;
+  if (spill.state === "full" || spill.state === "failed") return `The spill ${spill.state === "full" ? "is full" : "has failed"}: ${spill.detail}.`;
+  return "";
+}
+
 export class Header {
   private link: Link = { kind: "connecting", since_ms: performance.now() };
 
@@ -57,6 +64,9 @@ export class Header {
       if (status.config.refused > 0) about.push(`${things(status.config.refused, "reload")} refused`);
     }
     setText(byId("about"), about.join(" · "));
+    const alarm = alarmText(status);
+    setHidden(byId("alarm"), alarm === "");
+    setText(byId("alarm"), alarm);
     // It stays until a reload is accepted: what was asked for is not what runs.
     const refusal = refusalText(status);
     setHidden(byId("refusal"), refusal === "");

@@ -276,6 +276,23 @@ test("where no step did anything, one line says so", { skip }, () =>
     assert.ok(await page.locator("#steps-head").isHidden());
   }));
 
+test("when nothing can be written the page says so on top, and what is known of it", { skip }, () =>
+  withPage({}, async (page, mock) => {
+    await untilLive(page);
+    assert.ok(await page.locator("#alarm").isHidden());
+    mock.set({ mode: "nowhere" });
+    await page.waitForSelector("#alarm:visible");
+    assert.match(await textOf(page, "#alarm"), /^Alarm: neither the store nor the spill takes data/);
+    assert.match(await textOf(page, "#flow-facts"), /gaps declared4 gaps · 4.100 samples · 7 frames/);
+    assert.match(await textOf(page, "#spill-facts"), /by priorityhigh 12.000 · normal 48.000 · low 3.000 \(4.100 given up\)/);
+    assert.match(await textOf(page, "#spill-scan"), /earlier run left.*8\.00 MiB of 32\.0 MiB/);
+    mock.set({ mode: "full" });
+    await page.waitForFunction(() => document.querySelector("#alarm").textContent.startsWith("The spill is full: "));
+    mock.set({ mode: "normal" });
+    await page.waitForSelector("#alarm", { state: "hidden" });
+    assert.ok(await page.locator("#spill-scan").isHidden());
+  }));
+
 test("a refused reload is a warning until the next good one", { skip }, () =>
   withPage({}, async (page, mock) => {
     await untilLive(page);

@@ -25,7 +25,8 @@ const { staleAfter_s } = await load("values");
 const { Meter } = await load("rates");
 const { byStep } = await load("steps");
 const { derivedText } = await load("ledger");
-const { refusalText } = await load("header");
+const { alarmText, refusalText } = await load("header");
+const { byPriority, declared } = await load("way");
 const { inOrder, verdictOf } = await load("pipeline");
 
 test("numbers keep their decimals, group thousands and never show a negative zero", () => {
@@ -191,6 +192,23 @@ test("a refused reload is told with what holds instead, and with the day where i
   assert.match(refusalText({ now_us, config: { ...config, since_us: now_us - 86_400e6 } }), /since 2026-05-01 12:00:00 UTC stays/);
   const many = refusalText({ now_us, config: { ...config, refusal: Array.from({ length: 9 }, (_, i) => `line ${i}`).join("\n") } });
   assert.match(many, /\nline 3\nand 5 lines more, see the log$/);
+});
+
+test("an alarm says what is the matter, first of all that nothing can be written", () => {
+  const spill = { state: "full", detail: "5 of 4 bytes are used" };
+  assert.equal(alarmText({ deliver: { alarm: "" }, spill: { ...spill, state: "draining" } }), "");
+  assert.equal(alarmText({ deliver: { alarm: "" }, spill }), "The spill is full: 5 of 4 bytes are used.");
+  assert.equal(alarmText({ deliver: {}, spill: { ...spill, state: "failed" } }), "The spill has failed: 5 of 4 bytes are used.", "an older agent");
+  assert.equal(alarmText({ deliver: { alarm: "nothing takes data" }, spill }), "Alarm: nothing takes data.");
+});
+
+test("gaps are summed over their reasons, and priorities are shown where there are several", () => {
+  assert.equal(declared([]), "none");
+  assert.equal(declared([{ events: 1, frames: 7, samples: 0 }]), "1 gap · 7 frames");
+  assert.equal(declared([{ events: 3, frames: 0, samples: 4100 }, { events: 1, frames: 1, samples: 2 }]), "4 gaps · 4\u202f102 samples · 1 frame");
+  assert.equal(byPriority([]), null);
+  const queue = (priority, backlog_samples, dropped_samples) => ({ priority, backlog_samples, dropped_samples });
+  assert.equal(byPriority([queue("high", 5, 0), queue("low", 0, 1200)]), "high 5 · low 0 (1\u202f200 given up)");
 });
 
 test("the derived line is an identity of its own, and shows when it does not hold", () => {
