@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::item::FormatName;
 use crate::limits::{DISK_BYTES_MIN, SOURCES_MAX};
+use crate::priority::Priority;
 use crate::source::{MqttConfig, SerialConfig};
 use crate::spill::config::SURE_SEGMENTS;
+use crate::spill::queues::dir_of;
 use crate::{clock, deliver, monitor, preprocess, priority, spill, store};
 use read::Reading;
 
@@ -271,8 +273,12 @@ impl Config {
                 fault(key.into(), what);
             }
         }
-        if self.quarantine_dir() == self.spill.dir && read("spill.dir") && read("quarantine.dir") {
-            fault("quarantine.dir".into(), "must be another directory than spill.dir".into());
+        let taken = Priority::ALL.map(|priority| dir_of(&self.spill.dir, priority));
+        if taken.contains(&self.quarantine_dir()) && read("spill.dir") && read("quarantine.dir") {
+            fault(
+                "quarantine.dir".into(),
+                "must be another directory than spill.dir, and than high and low in it".into(),
+            );
         }
         faults
     }

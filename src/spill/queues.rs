@@ -17,7 +17,7 @@ use super::budget::Budget;
 use super::config::Config;
 use super::fs::Filesystem;
 use super::queue::{Batch, Spill};
-use super::scan::parse_segment_file_name;
+use super::scan::{damaged_dir, parse_free_file_name, parse_segment_file_name};
 use super::stats::{AppendError, Observer, Opened, Recovering, SpillError, Stats};
 use super::{Position, Record};
 use crate::priority::Priority;
@@ -64,14 +64,10 @@ impl Queues {
         fs: Arc<dyn Filesystem>,
         observer: Arc<dyn Observer>,
     ) -> Result<(Self, Vec<Opened>), SpillError> {
-        let left = |dir: &Path| {
-            let files = fs.list(dir).unwrap_or_default();
-            files.iter().any(|file| parse_segment_file_name(&file.name).is_some())
-        };
         let mut wanted = Priority::ALL.to_vec();
         wanted.retain(|priority| match priority {
             Priority::Normal => true,
-            other => given.contains(other) || left(&dir_of(&config.dir, *other)),
+            other => given.contains(other) || holds_something(fs.as_ref(), &dir_of(&config.dir, *other)),
         });
         let budget = Arc::new(Budget::new(config, wanted.len()));
         let mut opened = Vec::with_capacity(wanted.len());
@@ -83,6 +79,9 @@ impl Queues {
             let (spill, found) = Spill::open_within(&budget, rank, config, fs.clone(), observer.clone())?;
             opened.push(((priority, spill), found));
         }
+        // Nobody else has them, since the queue of `normal` is locked.
+        let unwanted = Priority::ALL.into_iter().filter(|priority| !wanted.contains(priority));
+        unwanted.for_each(|priority| remove_recycled(fs.as_ref(), &dir_of(&config.dir, priority)));
         opened.sort_by_key(|((priority, _), _)| Reverse(*priority));
         let (queues, found): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
         Ok((Self(queues.into()), found))
@@ -163,6 +162,23 @@ impl Queues {
     /// Cancel safe: the closing goes on.
     pub async fn close(&self) {
         join_all(self.each().map(|(_, spill)| spill.close())).await;
+    }
+}
+
+/// Whether an earlier process has left data in the directory of a queue, or evidence.
+fn holds_something(fs: &dyn Filesystem, dir: &Path) -> bool {
+    let evidence = fs.list(&damaged_dir(dir)).unwrap_or_default();
+    let files = fs.list(dir).unwrap_or_default();
+    !evidence.is_empty() || files.iter().any(|file| parse_segment_file_name(&file.name).is_some())
+}
+
+/// Removes the recycled files of a queue that is not opened: no budget counts them.
+fn remove_recycled(fs: &dyn Filesystem, dir: &Path) {
+    let files = fs.list(dir).unwrap_or_default();
+    for file in files.iter().filter(|file| parse_free_file_name(&file.name).is_some()) {
+        if let Err(error) = fs.remove(&dir.join(&file.name)) {
+            tracing::warn!(%error, file = %dir.join(&file.name).display(), "a recycled segment that nobody needs stays");
+        }
     }
 }
 

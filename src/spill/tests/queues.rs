@@ -147,6 +147,8 @@ async fn what_a_priority_left_is_drained_though_no_channel_has_it_any_more() {
     drop(queues);
     let (queues, _) = open_queues(&config, &[Normal], &fs);
     assert_eq!(queues.each().count(), 1);
+    let recycled = |dir: &str| fs.files().iter().filter(|(path, _)| path.starts_with(dir)).count();
+    assert_eq!((recycled("/spill/high"), recycled("/spill/low")), (1, 1), "of each the checkpoint only");
     queues.append(High, vec![record(7, 10)]).await.unwrap();
     assert_eq!(drain(&queues).await, [(Normal, 7)], "where it has no queue of its own");
 }
