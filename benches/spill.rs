@@ -256,6 +256,8 @@ fn device(dir: &Path, runtime: &tokio::runtime::Runtime) -> Result<(), Failure> 
     let source = run("findmnt", &["-no", "SOURCE", &path])?;
     let stat = format!("/sys/block/{}/stat", source.trim_start_matches("/dev/"));
     let written = || -> Result<u64, Failure> {
+        // What the file system puts off is charged to what has caused it.
+        run("sync", &["-f", &path])?;
         let text = std::fs::read_to_string(&stat)?;
         Ok(text.split_whitespace().nth(6).ok_or("a short stat")?.parse::<u64>()? * 512)
     };
@@ -268,6 +270,9 @@ fn device(dir: &Path, runtime: &tokio::runtime::Runtime) -> Result<(), Failure> 
             append(&spill, COMMITS).await?;
             let to = written()?;
             drain(&spill).await;
+            // The last segment is closed when it is drained and a second old: else its rest would be used for the first
+            // time in the next round.
+            tokio::time::sleep(Duration::from_secs(2)).await;
             Ok::<_, Failure>((from, to))
         })?;
         row(&format!("device bytes for each payload byte, {what} segments"), per_byte(from, to));
