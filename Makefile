@@ -1,7 +1,7 @@
 # The project's commands; `make` alone lists them. CARGO_TARGET_DIR is respected, `target` otherwise.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build web test test-long check picture bench bench-pipeline bench-partition-key bench-peers bench-spill soak soak-pipeline battery mutate-durability cassandra cassandra-jars setup-build setup-test
+.PHONY: help demo build web test test-long outage check picture bench bench-pipeline bench-partition-key bench-peers bench-spill soak soak-pipeline battery mutate-durability cassandra cassandra-jars setup-build setup-test
 
 target := $(or $(CARGO_TARGET_DIR),target)
 # What `make demo` hands to `pitwire demo`.
@@ -34,6 +34,11 @@ test: ## set up, build and run every test, with real Cassandra, mosquitto, pseud
 
 test-long: ## the system tests in their long forms: the agent killed forty times, ten minutes of outage (50 min)
 	@PITWIRE_SYSTEM_LONG=1 tests/run -p pitwire --test system
+
+outage: setup-build ## two hours of outage of a wide car in twelve minutes, and ten minutes in real time, against `pitwire plan` (as released; 30 min)
+	@tests/setup test
+	cargo build --release --workspace --bins
+	PITWIRE_SYSTEM_LONG=1 cargo test --release --package pitwire --package firmware-sim --bins --test system plan -- --nocapture
 
 check: ## rustfmt, clippy, shellcheck, cargo-deny
 	@tests/check

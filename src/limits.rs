@@ -176,6 +176,8 @@ pub const FETCH_BYTES_MAX: usize = 4 * MIB;
 pub const QUARANTINE_WAITING_MAX: usize = 1_024;
 /// Their bytes, of each: beyond them messages are let go, and with so many refused rows delivery takes nothing more.
 pub const QUARANTINE_WAITING_BYTES_MAX: usize = 2 * MIB;
+/// Messages that were let go and wait, unacknowledged, until the quarantine works: the largest window of MQTT 5, 64 B each.
+pub const QUARANTINE_LET_GO_MAX: usize = 65_535;
 /// Bytes of one append to the quarantine: a quarter of the smallest that may be configured.
 pub const QUARANTINE_APPEND_BYTES_MAX: usize = MIB;
 /// Smallest budget of the quarantine and of the spill: twice the largest flush.

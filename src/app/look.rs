@@ -166,7 +166,7 @@ impl Looker {
         }
         let locked_segments = spill.locked_segments + quarantine.locked_segments;
         let fault = deliver.spill_fault.clone();
-        let state = match (spill.failing || fault.is_some(), spill.backlog_records, deliver.mode) {
+        let state = match (fault.is_some(), spill.backlog_records, deliver.mode) {
             (true, ..) if deliver.spill_full => SpillState::Full,
             (true, ..) => SpillState::Failed,
             (false, 0, _) => SpillState::Idle,
@@ -176,7 +176,8 @@ impl Looker {
         SpillStatus {
             state,
             detail: fault
-                .or(spill.last_error)
+                // What the disk once refused matters as long as something lies there.
+                .or(spill.last_error.filter(|_| spill.backlog_records > 0))
                 .map(|fault| format!("{}: {fault}", self.config.spill.dir.display()))
                 .or_else(|| quarantine.failing.then(|| self.quarantine_fault(quarantine.last_error)).flatten())
                 .or_else(|| locked(locked_segments))

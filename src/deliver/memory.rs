@@ -72,8 +72,8 @@ pub(super) fn is_owed(receipts: &[Receipt]) -> bool {
 }
 
 impl Deliver {
-    /// Whether neither the store nor the spill took what it was given last. A store that answers probes has not
-    /// proved that it takes writes.
+    /// Whether neither the store nor the spill took what it was given last, of one priority at least. A store that
+    /// answers probes has not proved that it takes writes.
     fn nothing_writable(&self, now: Instant) -> bool {
         let hangs = self.spilling && now.saturating_duration_since(self.spill_began_at) >= SPILL_HANGS_AFTER;
         (self.ways.any_keeps() || hangs) && self.link.window() <= 1
@@ -111,7 +111,12 @@ impl Deliver {
             _ if self.memory.dropped > 0 => DROPS,
             _ => WAITS,
         };
+        // Of a single priority the spill's own fault tells.
+        let alarm = if self.ways.any_works() && self.memory.dropped == 0 { "" } else { alarm };
         self.parts.stats.lock().alarm = alarm;
+        if alarm.is_empty() {
+            return;
+        }
         let dropped = self.memory.dropped;
         let due = |(at, before): (Instant, u64)| dropped > before && now.saturating_duration_since(at) >= SAY_EVERY;
         if self.memory.told.is_none_or(due) {

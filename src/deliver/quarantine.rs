@@ -14,7 +14,9 @@ use super::record::{message_record, raw_record, rows_record};
 use super::tasks::{Done, caught};
 use crate::item::Malformed;
 use crate::ledger::{Fate, Ledger, SourceId, Tally};
-use crate::limits::{QUARANTINE_APPEND_BYTES_MAX, QUARANTINE_WAITING_BYTES_MAX, QUARANTINE_WAITING_MAX};
+use crate::limits::{
+    QUARANTINE_APPEND_BYTES_MAX, QUARANTINE_LET_GO_MAX, QUARANTINE_WAITING_BYTES_MAX, QUARANTINE_WAITING_MAX,
+};
 use crate::receipt::Receipt;
 use crate::spill::{Place, Record, Spill};
 
@@ -51,9 +53,9 @@ pub(super) struct Quarantine {
     ledger: Arc<Ledger>,
     messages: VecDeque<Malformed>,
     message_bytes: usize,
-    /// Of messages that were let go: dropped, and so asked for again, once the disk works. The broker's window bounds
-    /// them.
-    come_again: Vec<Receipt>,
+    /// Of messages that were let go: dropped, and so asked for again, once the disk works. The last ones: those of
+    /// connections that are over need no asking.
+    come_again: VecDeque<Receipt>,
     others: VecDeque<Quarantined>,
     other_bytes: usize,
     lost: u64,
@@ -68,7 +70,7 @@ impl Quarantine {
             ledger,
             messages: VecDeque::new(),
             message_bytes: 0,
-            come_again: Vec::new(),
+            come_again: VecDeque::new(),
             others: VecDeque::new(),
             other_bytes: 0,
             lost: 0,
@@ -85,7 +87,10 @@ impl Quarantine {
             if self.come_again.is_empty() {
                 tracing::warn!("messages that cannot be quarantined are left with their broker, unacknowledged");
             }
-            self.come_again.push(malformed.receipt);
+            if self.come_again.len() >= QUARANTINE_LET_GO_MAX {
+                drop(self.come_again.pop_front());
+            }
+            self.come_again.push_back(malformed.receipt);
         } else {
             self.lost += 1;
             if self.lost.is_power_of_two() {

@@ -21,7 +21,9 @@ pub(super) struct Ways([Way; 3]);
 #[derive(Default)]
 struct Way {
     retry_at: Option<Instant>,
-    /// It did not take what it was given last.
+    /// It took what it was given last.
+    works: bool,
+    /// It did not.
     faulty: bool,
     /// Flushes that one append may take: fewer once more did not fit.
     flushes_max: Option<usize>,
@@ -35,6 +37,11 @@ impl Ways {
     /// Whether it failed a moment ago and is left alone for now.
     pub(super) fn is_out(&self, priority: Priority, now: Instant) -> bool {
         self.0[priority as usize].retry_at.is_some_and(|at| now < at)
+    }
+
+    /// Whether one of them took what it was given last.
+    pub(super) fn any_works(&self) -> bool {
+        self.0.iter().any(|way| way.works)
     }
 
     /// Whether one of them did not take what it was given last, and keeps it.
@@ -107,7 +114,7 @@ impl Deliver {
         self.spilling = false;
         match outcome {
             Ok(()) => {
-                *self.ways.of(priority) = Way::default();
+                *self.ways.of(priority) = Way { works: true, ..Way::default() };
                 self.spill_took = true;
                 self.tell_well();
                 let samples: u64 = flushes.iter().map(|pending| pending.flush.rows.samples()).sum();
@@ -120,7 +127,8 @@ impl Deliver {
                 flushes.into_iter().for_each(|flush| self.enqueue(flush));
             }
             Err(SpillFault::Full(reason)) if self.parts.overflow == Overflow::DropNewest => {
-                self.ways.of(priority).faulty = true;
+                let way = self.ways.of(priority);
+                (way.faulty, way.works) = (true, false);
                 self.fault(&reason, true, "what does not fit is dropped and counted, as spill.overflow says");
                 for flush in flushes {
                     self.dropped.add_rows(&flush.flush.rows);
@@ -135,7 +143,7 @@ impl Deliver {
                 };
                 self.fault(&reason, full, "memory holds what it can");
                 let way = self.ways.of(priority);
-                (way.faulty, way.retry_at) = (true, Some(now + SPILL_RETRY_AFTER));
+                (way.faulty, way.works, way.retry_at) = (true, false, Some(now + SPILL_RETRY_AFTER));
                 flushes.into_iter().for_each(|flush| self.enqueue(flush));
             }
         }

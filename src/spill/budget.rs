@@ -4,10 +4,12 @@
 //! Invariants: all together stay within `max`; each is sure of [`SURE_SEGMENTS`] segments, one that takes appends and
 //! one in reserve, whatever the others hold. A queue waits for those of lower rank only, so none waits for itself.
 
-use std::sync::mpsc;
+use std::cmp::Reverse;
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::Record;
 use super::config::{Config, SURE_SEGMENTS};
 use super::queue::Handle;
 use super::shared::locked;
@@ -74,7 +76,7 @@ impl Budget {
     /// Bytes that the queue of `rank`, which has `used`, may have beyond that. Room that is made for a higher one is
     /// not for it, unless it is sure of it.
     pub(super) fn allowed(&self, rank: usize, used: u64) -> u64 {
-        if locked(&self.members).len() < self.queues {
+        if !self.is_complete() {
             return 0;
         }
         let others = self.others(rank);
@@ -107,6 +109,22 @@ impl Budget {
         locked(&self.members).iter().filter(|member| member.rank != rank).map(look).collect()
     }
 
+    /// Whether all queues are known: before, nothing can be said of what is left.
+    pub(super) fn is_complete(&self) -> bool {
+        locked(&self.members).len() >= self.queues
+    }
+
+    /// Whether all together hold more than they may, with what each is sure of: the budget was lowered, or queues were
+    /// added. Then files go instead of being kept to be written again.
+    pub(super) fn is_over(&self, rank: usize, used: u64) -> bool {
+        self.is_complete() && self.held_by_others(rank).saturating_add(used) > self.max
+    }
+
+    /// Whether the queue of `rank`, which has `used`, is sure of so many bytes more.
+    pub(super) fn is_sure_of(&self, used: u64, bytes: u64) -> bool {
+        used.saturating_add(bytes) <= self.sure
+    }
+
     /// Removes a recycled segment of another queue that has more than it is sure of.
     pub(super) fn remove_spare_of_others(&self, rank: usize) -> bool {
         let rich = self.others(rank).into_iter().filter(|other| other.held > self.sure);
@@ -116,15 +134,60 @@ impl Budget {
         })
     }
 
-    /// Has a queue of lower rank than `rank` give up a segment, the lowest first; `false` if none can.
-    pub(super) fn take_from_below(&self, rank: usize) -> bool {
+    /// Has a queue of lower rank than `rank` give up a segment, the lowest first. `place`: the asker has a segment left,
+    /// for what is to be said of it if there is no other place.
+    pub(super) fn take_from_below(&self, rank: usize, place: bool) -> Given {
         let mut below = self.others(rank);
         below.retain(|other| other.rank > rank && other.held > self.sure);
-        below.sort_by_key(|other| std::cmp::Reverse(other.rank));
-        below.into_iter().filter_map(|other| other.handle).any(|handle| {
+        below.sort_by_key(|other| Reverse(other.rank));
+        for handle in below.into_iter().filter_map(|other| other.handle) {
             let (answer, answered) = mpsc::sync_channel(1);
-            let asked = handle.commands.send(Command::GiveRoom(answer)).is_ok();
-            asked && answered.recv_timeout(GIVE_WITHIN).unwrap_or(false)
-        })
+            let wish = Wish { until: Instant::now() + GIVE_WITHIN, place, answer: Some(answer) };
+            if handle.commands.send(Command::GiveRoom(wish)).is_err() {
+                continue;
+            }
+            match answered.recv_timeout(GIVE_WITHIN) {
+                Ok(Given::Nothing) | Err(RecvTimeoutError::Disconnected) => {}
+                Ok(given) => return given,
+                Err(RecvTimeoutError::Timeout) => return Given::Busy,
+            }
+        }
+        Given::Nothing
     }
+
+    /// Wishes, of any queue that has more than it is sure of, that it gives up a segment; waits for nothing.
+    pub(super) fn ask_the_rich(&self, rank: usize) {
+        let rich = self.others(rank).into_iter().filter(|other| other.held > self.sure);
+        for handle in rich.filter_map(|other| other.handle) {
+            let wish = Wish { until: Instant::now() + GIVE_WITHIN, place: false, answer: None };
+            let _ = handle.commands.send(Command::GiveRoom(wish));
+        }
+    }
+
+    /// What queues below `rank` have handed over is durable: their files may go.
+    pub(super) fn bury_below(&self, rank: usize) {
+        let below = self.others(rank).into_iter().filter(|other| other.rank > rank);
+        for handle in below.filter_map(|other| other.handle) {
+            let _ = handle.commands.send(Command::Bury);
+        }
+    }
+}
+
+/// The wish that a queue gives up a segment.
+pub(super) struct Wish {
+    /// Nobody waits for it any more after this.
+    pub(super) until: Instant,
+    pub(super) place: bool,
+    pub(super) answer: Option<SyncSender<Given>>,
+}
+
+/// What came of it.
+pub(super) enum Given {
+    /// Something went.
+    Room,
+    /// Something goes as soon as this is durable, which is for the asker: there was no other place.
+    Word(Vec<Record>),
+    Nothing,
+    /// Nobody knows yet.
+    Busy,
 }

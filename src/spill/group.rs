@@ -74,5 +74,6 @@ pub(super) fn refuse_all(commands: &Receiver<Command>) {
 }
 
 fn copy_of(error: &io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+    let in_words = || io::Error::new(error.kind(), error.to_string());
+    error.raw_os_error().map_or_else(in_words, io::Error::from_raw_os_error)
 }

@@ -6,7 +6,7 @@ use std::io;
 use super::budget::Taking;
 use super::config::{BLOCK_BYTES, GROUP_BYTES_MAX, META_BYTES_MAX};
 use super::frame::align_up;
-use super::shared::Shared;
+use super::shared::{Share, Shared};
 use super::writer::{Append, Fault, Writer};
 use super::{Position, Record};
 
@@ -78,7 +78,11 @@ impl Writer {
             return written;
         }
         // What is said of dropped segments is durable now.
-        self.bury();
+        self.bury(false);
+        if std::mem::take(&mut self.speaks_for_below) {
+            let Share { budget, rank } = &self.shared.share;
+            budget.bury_below(*rank);
+        }
         written
     }
 
@@ -91,13 +95,18 @@ impl Writer {
 
     /// Writes what waits to be known about what is gone, by itself.
     pub(super) fn write_notes(&mut self) {
-        let waiting = !self.shared.state().notes.is_empty();
-        if waiting && let Err(fault) = self.commit(&[]) {
+        if let Err(fault) = self.try_notes() {
             let error = match fault {
                 Fault::Full(reason) => io::Error::other(reason),
                 Fault::Io(error) => error,
             };
             self.shared.fault("write what is known about lost records", &error);
         }
+    }
+
+    /// The same, and says why not.
+    pub(super) fn try_notes(&mut self) -> Result<(), Fault> {
+        let waiting = !self.shared.state().notes.is_empty();
+        if waiting { self.commit(&[]).map(drop) } else { Ok(()) }
     }
 }

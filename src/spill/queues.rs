@@ -8,12 +8,14 @@
 //! Deliberately absent: an order between priorities other than that the higher comes out first.
 
 use std::cmp::Reverse;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::future::{join_all, select_all};
 
 use super::budget::Budget;
+use super::checkpoint;
 use super::config::Config;
 use super::fs::Filesystem;
 use super::queue::{Batch, Spill};
@@ -165,11 +167,15 @@ impl Queues {
     }
 }
 
-/// Whether an earlier process has left data in the directory of a queue, or evidence.
+/// Whether an earlier process has left data in the directory of a queue, evidence, or the word that there was some. What
+/// cannot be looked at may hold something.
 fn holds_something(fs: &dyn Filesystem, dir: &Path) -> bool {
-    let evidence = fs.list(&damaged_dir(dir)).unwrap_or_default();
-    let files = fs.list(dir).unwrap_or_default();
-    !evidence.is_empty() || files.iter().any(|file| parse_segment_file_name(&file.name).is_some())
+    let is_there = |dir: &Path, counts: fn(&str) -> bool| match fs.list(dir) {
+        Ok(files) => files.iter().any(|file| counts(&file.name)),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    };
+    let listed = checkpoint::read(fs, dir).checkpoint.is_some_and(|checkpoint| !checkpoint.listed.is_empty());
+    listed || is_there(dir, |name| parse_segment_file_name(name).is_some()) || is_there(&damaged_dir(dir), |_| true)
 }
 
 /// Removes the recycled files of a queue that is not opened: no budget counts them.

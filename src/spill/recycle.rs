@@ -25,17 +25,27 @@ pub(super) fn begins_sealed(fs: &dyn Filesystem, path: &Path) -> bool {
 impl Shared {
     /// Gives a recycled file back to the file system.
     pub(super) fn remove_spare(&self) -> bool {
-        let Some(free) = self.state().free.pop() else {
+        let free = {
+            let mut state = self.state();
+            let free = state.free.pop();
+            // Counted until it is gone.
+            state.leaving_bytes += free.map_or(0, |free| free.bytes);
+            free
+        };
+        let Some(free) = free else {
             return false;
         };
-        match self.fs.remove(&self.config.dir.join(free_file_name(free.id))) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                self.fault("remove a recycled segment", &error);
-                self.state().free.push(free);
-                false
-            }
-            _ => true,
+        let removed = self.fs.remove(&self.config.dir.join(free_file_name(free.id)));
+        let failed = removed.err().filter(|error| error.kind() != io::ErrorKind::NotFound);
+        if let Some(error) = &failed {
+            self.fault("remove a recycled segment", error);
         }
+        let mut state = self.state();
+        state.leaving_bytes -= free.bytes;
+        if failed.is_some() {
+            state.free.push(free);
+        }
+        failed.is_none()
     }
 }
 
@@ -76,7 +86,14 @@ impl Writer {
             Ok(file) => Ok(Active { id, file, bytes: 0, length: bytes, capacity: bytes, records: 0 }),
             Err(error) => {
                 // Under which name it would come back is not known.
-                self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true, unused: true });
+                self.shared.state().dead.push(Dead {
+                    id,
+                    bytes,
+                    retired: true,
+                    due: true,
+                    unused: true,
+                    elsewhere: false,
+                });
                 Err(error)
             }
         }
@@ -101,7 +118,14 @@ impl Writer {
         let length = if allocated { capacity } else { 0 };
         drop(turn);
         if let Err(error) = self.sync(|| self.shared.fs.sync_dir(&self.shared.config.dir)) {
-            self.shared.state().dead.push(Dead { id, bytes: length, retired: true, due: true, unused: true });
+            self.shared.state().dead.push(Dead {
+                id,
+                bytes: length,
+                retired: true,
+                due: true,
+                unused: true,
+                elsewhere: false,
+            });
             return Err(error);
         }
         Ok(Active { id, file, bytes: 0, length, capacity, records: 0 })
@@ -122,11 +146,12 @@ impl Writer {
         self.shared.state().free.iter().any(|free| free.bytes >= bytes)
     }
 
-    /// What is said of dropped segments is durable: their files may go.
-    pub(super) fn bury(&mut self) {
+    /// What is said of dropped segments is durable, here or `elsewhere`: their
+    /// files may go.
+    pub(super) fn bury(&mut self, elsewhere: bool) {
         let any = {
             let mut state = self.shared.state();
-            state.dead.iter_mut().for_each(|dead| dead.due = true);
+            state.dead.iter_mut().filter(|dead| dead.elsewhere == elsewhere).for_each(|dead| dead.due = true);
             !state.dead.is_empty()
         };
         if any {
@@ -167,7 +192,7 @@ impl Writer {
         for segment in &finished {
             let (id, bytes, retired) = (segment.id, segment.bytes, segment.retired);
             let aside = segment.damaged && self.keep_aside(id, bytes).is_ok();
-            let dead = Dead { id, bytes, retired, due: true, unused: false };
+            let dead = Dead { id, bytes, retired, due: true, unused: false, elsewhere: false };
             match if aside { Ok(()) } else { self.discard(&dead) } {
                 Ok(()) => {
                     self.shared.forget(id);
@@ -239,7 +264,12 @@ impl Writer {
     fn discard(&self, dead: &Dead) -> io::Result<()> {
         let config = &self.shared.config;
         let path = self.path(dead.id);
-        let fits = self.shared.state().reserve_bytes() + dead.bytes <= config.reserve_bytes_max();
+        let (reserve, used) = {
+            let state = self.shared.state();
+            (state.reserve_bytes(), state.disk_bytes())
+        };
+        let Share { budget, rank } = &self.shared.share;
+        let fits = reserve + dead.bytes <= config.reserve_bytes_max() && !budget.is_over(*rank, used);
         let sealed = self.shared.key.is_none() || begins_sealed(self.shared.fs.as_ref(), &path);
         if dead.bytes == config.segment_bytes.as_u64() && !dead.retired && fits && sealed {
             match self.shared.fs.rename(&path, &config.dir.join(free_file_name(dead.id))) {

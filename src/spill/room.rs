@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::budget::Taking;
+use super::budget::{Given, Taking};
 use super::config::{GONE_BYTES_MAX, Overflow};
 use super::index::{Doomed, Entry, Oldest};
 use super::segment::{Read, read_record};
@@ -32,6 +32,9 @@ impl Writer {
     /// Sees to it that a commit fits within every cap, or says why not;
     /// `may_drop`: at the cost of data if the policy says so.
     pub(super) fn make_room(&mut self, bytes: u64, records: usize, may_drop: bool) -> Result<(), Fault> {
+        if !self.shared.share.budget.is_complete() {
+            return Err(Fault::Io(io::Error::other("not all queues are open yet")));
+        }
         let growth = self.active.as_ref().filter(|active| active.fits(bytes, records));
         if let Some(growth) = growth.map(|active| (active.bytes + bytes).saturating_sub(active.length)) {
             while growth > 0 && !self.may_grow(growth) {
@@ -62,7 +65,8 @@ impl Writer {
             drop(turn);
             if !last {
                 dropped |= self.make_room_or_say_why(bytes, may_drop)?;
-            } else if self.take_from_below() {
+            } else if self.take_from_below(true) || self.below_is_busy {
+                // The last one does until the other has answered.
                 dropped = true;
             } else {
                 let turn = shared.share.budget.turn();
@@ -100,6 +104,12 @@ impl Writer {
     /// Segments for a commit of that size that can be had, up to two.
     fn obtainable(&self, bytes: u64) -> u64 {
         let size = self.shared.config.segment_bytes.as_u64().max(bytes);
+        let Share { budget, rank } = &self.shared.share;
+        let used = self.shared.state().disk_bytes();
+        if budget.is_over(*rank, used) {
+            // Spares go before anything is taken.
+            return 0;
+        }
         let spare = self.shared.state().free.iter().filter(|free| free.bytes >= bytes).count() as u64;
         if spare >= 2 {
             return 2;
@@ -117,6 +127,9 @@ impl Writer {
         // Some may have been acknowledged meanwhile.
         if lack.hopeless || !(self.make_some_room(may_drop) || self.tidy() > 0) {
             let reason = lack.reason;
+            if !lack.hopeless && may_drop && (self.below_is_busy || self.asks_the_rich(bytes)) {
+                return Err(Fault::Io(io::Error::other(format!("{reason}; another priority is asked to give way"))));
+            }
             return Err(if !lack.hopeless && self.is_stuck() {
                 let last = self.shared.state().counts.last_error.clone().unwrap_or_default();
                 Fault::Io(io::Error::other(format!("{reason}, and nothing can be removed: {last}")))
@@ -136,9 +149,9 @@ impl Writer {
             || self.shared.remove_spare()
             || self.remove_oldest_damaged()
             || budget.remove_spare_of_others(*rank)
-            || (may_drop && self.take_from_below())
+            || (may_drop && self.take_from_below(false))
             // Of a directory that cannot be changed nothing is given up: no room would come of it.
-            || (drops && !self.is_stuck() && self.checkpoint(true) && self.doom_oldest(true))
+            || (drops && !self.below_is_busy && !self.is_stuck() && self.checkpoint(true) && self.doom_oldest(true))
     }
 
     /// What queues of lower priority could give up, bytes.
@@ -148,27 +161,66 @@ impl Writer {
     }
 
     /// Has a queue of lower priority give up data, if the policy lets any go.
-    fn take_from_below(&self) -> bool {
-        let Share { budget, rank } = &self.shared.share;
-        self.shared.config.overflow != Overflow::Block && budget.take_from_below(*rank)
-    }
-
-    /// Gives up a segment for a queue of higher priority: what is said of its
-    /// records first, if there is a place for that; its file then. Answers
-    /// whether something went.
-    pub(super) fn give_room(&mut self) -> bool {
-        if self.tidy() > 0 || self.remove_oldest_damaged() {
-            self.shared.remove_spare();
-            return true;
-        }
-        if self.is_stuck() || !self.checkpoint(true) || !self.doom_oldest(false) {
+    fn take_from_below(&mut self, place: bool) -> bool {
+        let shared = self.shared.clone();
+        let Share { budget, rank } = &shared.share;
+        if shared.config.overflow == Overflow::Block {
             return false;
         }
-        self.write_notes();
-        self.bury();
+        let given = budget.take_from_below(*rank, place);
+        self.below_is_busy = matches!(given, Given::Busy);
+        match given {
+            Given::Room => true,
+            Given::Word(notes) => {
+                self.speaks_for_below = true;
+                // Each queue's own are bounded.
+                shared.state().notes.extend(notes);
+                true
+            }
+            Given::Nothing | Given::Busy => false,
+        }
+    }
+
+    /// Whether this queue is sure of room that others hold; they are asked for it then, and it is there later.
+    fn asks_the_rich(&self, bytes: u64) -> bool {
+        let Share { budget, rank } = &self.shared.share;
+        let used = self.shared.state().disk_bytes();
+        let sure = self.shared.config.overflow != Overflow::Block && budget.is_sure_of(used, bytes);
+        if sure {
+            budget.ask_the_rich(*rank);
+        }
+        sure
+    }
+
+    /// Gives up a segment for another queue: what is said of its records first,
+    /// its file then. Where this queue has no place for the word, the asker's is
+    /// used if it has one (`place`); else the file goes first, as there is no
+    /// other way.
+    pub(super) fn give_room(&mut self, place: bool) -> Given {
+        if self.tidy() > 0 || self.remove_oldest_damaged() {
+            self.shared.remove_spare();
+            return Given::Room;
+        }
+        if self.is_stuck() {
+            return Given::Nothing;
+        }
+        // One whose word could not be written yet goes first.
+        let doomed = self.shared.state().dead.iter().any(|dead| !dead.due && !dead.elsewhere);
+        if !doomed && (!self.checkpoint(true) || !self.doom_oldest(false)) {
+            return Given::Nothing;
+        }
+        match self.try_notes() {
+            Err(Fault::Full(_)) if place => {
+                let mut state = self.shared.state();
+                state.dead.iter_mut().filter(|dead| !dead.due).for_each(|dead| dead.elsewhere = true);
+                return Given::Word(std::mem::take(&mut state.notes));
+            }
+            Err(Fault::Io(_)) => return Given::Nothing,
+            Ok(()) | Err(Fault::Full(_)) => self.bury(false),
+        }
         self.write_notes();
         self.shared.remove_spare();
-        true
+        Given::Room
     }
 
     fn lack(&self, bytes: u64) -> Lack {
@@ -226,7 +278,7 @@ impl Writer {
         tracing::warn!(segment = id, records, weight, "dropped a segment: spill is full");
         self.shared.count_dropped(records, weight);
         self.shared.forget(id);
-        self.shared.state().dead.push(Dead { id, bytes, retired, due: at_once, unused: false });
+        self.shared.state().dead.push(Dead { id, bytes, retired, due: at_once, unused: false, elsewhere: false });
         if records > 0 {
             self.shared.note(self.shared.observer.dropped(gone));
         }

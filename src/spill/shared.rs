@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) locked_segments: u64,
     /// Recycled segments, ready to be taken.
     pub(super) free: Vec<Free>,
+    /// Recycled segments that are being removed.
+    pub(super) leaving_bytes: u64,
     /// Segments that left the queue and whose files are still there.
     pub(super) dead: Vec<Dead>,
     /// Listed and not there; not listed any more once what is said of them is durable.
@@ -62,7 +64,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn disk_bytes(&self) -> u64 {
         let dead = self.dead.iter().map(|dead| dead.bytes).sum::<u64>();
-        self.index.bytes() + self.damaged_bytes + self.unusable_bytes + self.reserve_bytes() + dead
+        self.index.bytes() + self.damaged_bytes + self.unusable_bytes + self.reserve_bytes() + self.leaving_bytes + dead
     }
 
     pub(super) fn reserve_bytes(&self) -> u64 {
@@ -87,6 +89,8 @@ pub(super) struct Dead {
     pub(super) due: bool,
     /// It never held a commit, so no checkpoint lists it.
     pub(super) unused: bool,
+    /// What is said of its records is with another queue, which tells when it is durable.
+    pub(super) elsewhere: bool,
 }
 
 #[derive(Default)]

@@ -5,13 +5,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::budget::Taking;
+use super::budget::{Taking, Wish};
 use super::checkpoint::{self, Book};
 use super::config::{BLOCK_BYTES, GROUP_BYTES_MAX, SEGMENT_RECORDS_MAX};
 use super::frame::{self, ALIGN_BYTES, Header, align_up};
@@ -42,9 +42,10 @@ pub(super) enum Command {
     Append(Append),
     /// A segment may be finished.
     Tidy,
-    /// Give up a segment for a queue of higher priority, and say whether
-    /// something went.
-    GiveRoom(SyncSender<bool>),
+    /// Give up a segment for another queue.
+    GiveRoom(Wish),
+    /// What was said of given up segments is durable elsewhere.
+    Bury,
     /// Answer when everything before it is done.
     Barrier(oneshot::Sender<()>),
     /// Tidy up and end.
@@ -87,6 +88,10 @@ pub(super) struct Writer {
     sequence: u64,
     buf: Vec<u8>,
     pub(super) last_append: Instant,
+    /// A queue below was asked for room and has not answered yet: nothing of this one's own is given up for that.
+    pub(super) below_is_busy: bool,
+    /// This queue's notes hold what one below has to say.
+    pub(super) speaks_for_below: bool,
 }
 
 impl Writer {
@@ -99,7 +104,21 @@ impl Writer {
     ) -> Self {
         let (book, recovery) = (Book::new(checkpoint), Some(recovery));
         let (active, run, sequence, buf, last_append) = (None, None, 0, Vec::new(), Instant::now());
-        Self { shared, active, next_id, book, leftovers, recovery, run, sequence, buf, last_append }
+        let (below_is_busy, speaks_for_below) = (false, false);
+        Self {
+            shared,
+            active,
+            next_id,
+            book,
+            leftovers,
+            recovery,
+            run,
+            sequence,
+            buf,
+            last_append,
+            below_is_busy,
+            speaks_for_below,
+        }
     }
 
     /// Serves until the queue is closed or its last handle dropped.
@@ -134,9 +153,15 @@ impl Writer {
                     self.write_notes();
                     self.tidy();
                 }
-                Command::GiveRoom(answer) => {
-                    let _ = answer.send(self.give_room());
+                // Nobody waits for an old one, and room that nobody waits for costs data.
+                Command::GiveRoom(wish) if Instant::now() >= wish.until => {}
+                Command::GiveRoom(Wish { place, answer, .. }) => {
+                    let given = self.give_room(place);
+                    if let Some(answer) = answer {
+                        let _ = answer.send(given);
+                    }
                 }
+                Command::Bury => self.bury(true),
                 Command::Barrier(answer) => {
                     let _ = answer.send(());
                 }
@@ -342,7 +367,7 @@ impl Writer {
         } else if let Err(error) = self.shared.fs.remove(&self.path(id)) {
             self.shared.fault("remove a retired segment", &error);
             let bytes = file.bytes().unwrap_or(self.buf.len() as u64);
-            self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true, unused: true });
+            self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true, unused: true, elsewhere: false });
         }
     }
 

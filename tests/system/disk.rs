@@ -89,6 +89,7 @@ fn check(overflow: &str) -> Option<(u64, String)> {
         recovered_after.as_secs_f64()
     ));
     found.assert_missing(dropped);
+    assert_eq!(found.declared, dropped, "each is declared");
     assert_eq!(number(&last, "/ledger/stored") + dropped, sent.sent(), "{last:#}");
     assert!(recovered_after < RECOVERED_WITHIN, "{recovered_after:?}");
     if overflow != "drop-oldest" {

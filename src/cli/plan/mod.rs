@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::{Failure, Outcome, print};
+use super::{Failure, Outcome, print, say};
 use crate::config::Config;
 use crate::deliver;
 use crate::spill;
@@ -58,6 +58,9 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
 }
+
+/// Where bytes a sample are from if nothing else is known.
+const OF_TIER: &str = "as measured with the tier";
 
 /// The simulator's kinds of car, with what was measured (`cargo test --test system plan`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -109,6 +112,14 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
     let json = arguments.json;
     let question = question(arguments)?;
     let plan = question.given.plan();
+    let measured_with = deliver::Config::default().flush_after;
+    if question.bytes_from == OF_TIER && question.given.flush_after != measured_with {
+        let [own, tier] = [question.given.flush_after, measured_with].map(humantime::format_duration);
+        say(&format!(
+            "pitwire: bytes a sample were measured with flush_after = {tier} and yours is {own}: a row holds other many \
+             samples; name yours with --bytes-per-sample, or a running agent with --status"
+        ));
+    }
     if !json {
         return table(&question, &plan).iter().try_for_each(|line| print(line));
     }
@@ -139,7 +150,7 @@ fn question(arguments: Arguments) -> Result<Question, Failure> {
     let (spill_bytes_per_sample, bytes_from) = match (arguments.bytes_per_sample, measured_bytes) {
         (Some(bytes), _) => (bytes, "as you say"),
         (None, Some(bytes)) => (bytes, "as the agent measured"),
-        (None, None) => (tier.spill_bytes_per_sample, "as measured with the tier"),
+        (None, None) => (tier.spill_bytes_per_sample, OF_TIER),
     };
     // On the way a sample takes more than on the disk, in the same measure for a car of this kind.
     let ratio = tier.uplink_bytes_per_sample / tier.spill_bytes_per_sample;
@@ -178,7 +189,16 @@ fn table(question: &Question, plan: &Plan) -> Vec<String> {
                 plan.commits_per_s
             ),
         ),
-        row("bridged", span(plan.bridged_s), format!("{} ÷ {}/s", bytes(given.disk_max_bytes), bytes(plan.disk_per_s))),
+        row(
+            "bridged",
+            span(plan.bridged_s),
+            format!(
+                "({} − {} held back) ÷ {}/s",
+                bytes(given.disk_max_bytes),
+                bytes(f64::from(given.queues) * given.segment_bytes),
+                bytes(plan.disk_per_s)
+            ),
+        ),
         row(
             "flash an hour",
             bytes(plan.flash_per_s * 3_600.0),

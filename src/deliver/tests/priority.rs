@@ -156,6 +156,7 @@ async fn a_priority_whose_way_is_full_does_not_hold_up_the_others() {
     let took = bench.until("spilled", |b| b.counts().backlog == before + 10).await;
     assert!(took < ms(1_500), "within D and not with the next try of what is full: {took:?}");
     assert!(bench.stats.snapshot().spill_fault.is_some(), "and the fault is still shown");
+    assert_eq!(bench.stats.snapshot().alarm, "", "something can be written");
     bench.store.now(Script::Works);
     bench.until("drained", |b| b.counts().stored == 250).await;
     bench.until("well", |b| b.stats.snapshot().spill_fault.is_none()).await;

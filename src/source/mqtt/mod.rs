@@ -166,9 +166,8 @@ impl Source {
                 None => {
                     event_loop.give_up();
                     self.disconnected();
-                    let detail =
-                        "a message was given up inside the agent (please report this); the broker sends it again";
-                    tracing::error!(source = self.config.name, "{detail}");
+                    let detail = "a message could not be made durable and is asked for again: the agent's log says why";
+                    tracing::warn!(source = self.config.name, "{detail}");
                     show(&self.outlet, SourceState::Down, detail);
                     self.rest(self.void_pause).await;
                     self.void_pause = (self.void_pause * 2).min(RECONNECT_AFTER_MAX);

@@ -53,7 +53,8 @@ impl Index {
             let unreadable = s.retry_at.is_some_and(|at| at > now);
             s.closed && s.in_flight == 0 && !s.dropping && !unreadable
         });
-        let chosen = if newest { closed.next_back() } else { closed.next() };
+        // What is scanned already: the newest of an earlier process would be known only after all before it.
+        let chosen = if newest { closed.rfind(|(_, s)| s.scanned) } else { closed.next() };
         let Some((&id, segment)) = chosen else {
             return Oldest::None;
         };

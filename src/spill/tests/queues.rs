@@ -241,11 +241,14 @@ impl Observer for Teller {
 #[tokio::test]
 async fn a_power_cut_at_any_call_while_a_queue_gives_way_leaves_each_record_or_the_word_of_it() {
     for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
-        cut_while_a_queue_gives_way(&config_of(8, overflow)).await;
+        for restarts in [false, true] {
+            cut_while_a_queue_gives_way(&config_of(8, overflow), restarts).await;
+        }
     }
 }
 
-async fn cut_while_a_queue_gives_way(config: &Config) {
+/// `restarts`: another process finds the queue full that is to give way, with no segment of its own to write to.
+async fn cut_while_a_queue_gives_way(config: &Config, restarts: bool) {
     let half = usize::try_from(SEGMENT / 2).unwrap() - 400;
     let open = |fs: &FaultyFs| {
         let (queues, _) = Queues::open(config, &[High, Normal], Arc::new(fs.clone()), Arc::new(Teller)).unwrap();
@@ -260,15 +263,26 @@ async fn cut_while_a_queue_gives_way(config: &Config) {
             queues.append(Normal, vec![record(n, half)]).await.unwrap();
         }
         queues.settled().await;
-        fs.cut_after(cut);
         let mut promised: Vec<u64> = (0..8).collect();
+        let queues = if restarts {
+            promised.extend(8..12);
+            for n in 8..12 {
+                queues.append(Normal, vec![record(n, half)]).await.unwrap();
+            }
+            queues.close().await;
+            drop(queues);
+            open(&fs)
+        } else {
+            queues
+        };
+        fs.cut_after(cut);
         for n in 100..110 {
             if queues.append(High, vec![record(n, half)]).await.is_err() {
                 break;
             }
             promised.push(n);
         }
-        let whole = promised.len() == 18;
+        let whole = promised.last() == Some(&109);
         queues.close().await;
         drop(queues);
         let queues = open(&fs.crash(|_| 0));
@@ -293,6 +307,57 @@ async fn cut_while_a_queue_gives_way(config: &Config) {
             break;
         }
     }
-    println!("{:?}: {cuts} cuts, something had given way at {gave_way} of them", config.overflow);
+    println!("{:?}, restarts {restarts}: {cuts} cuts, something had given way at {gave_way} of them", config.overflow);
     assert!(cuts > 10 && gave_way > 3);
+}
+
+#[tokio::test]
+async fn a_queue_that_is_new_gets_what_it_is_sure_of_from_those_that_had_all() {
+    for given in [&[Low, Normal][..], &[High, Normal]] {
+        let fs = FaultyFs::new(1 << 30);
+        let config = config_of(12, Overflow::DropOldest);
+        let (queues, _) = open_queues(&config, &[Normal], &fs);
+        fill(&queues, Normal, 0, 16).await;
+        queues.close().await;
+        drop(queues);
+        let (queues, books) = open_queues(&config, given, &fs);
+        let new = given[0];
+        let mut refused = 0;
+        for n in 100..108 {
+            let half = usize::try_from(SEGMENT / 2).unwrap() - 200;
+            while let Err(error) = queues.append(new, vec![record(n, half)]).await {
+                assert!(matches!(error, AppendError::Io { .. }), "it is to be tried again: {error}");
+                refused += 1;
+                assert!(refused < 50, "{:?}: {error}", held(&queues, new));
+                queues.settled().await;
+            }
+        }
+        assert!(used(&fs) <= 12 * SEGMENT, "{new:?}: {}", used(&fs));
+        let stats = held(&queues, new);
+        assert!(stats.backlog_records >= 2, "{stats:?}");
+        let mut all: Vec<u64> = drain(&queues).await.into_iter().map(|(_, n)| n).collect();
+        all.extend(dropped(&books));
+        assert!((100..108).all(|n| all.contains(&n)), "{new:?}: {all:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_budget_that_was_lowered_holds_as_soon_as_something_is_appended() {
+    let fs = FaultyFs::new(1 << 30);
+    let (spill, _, _) = open(&config_of(12, Overflow::DropOldest), &fs);
+    let half = usize::try_from(SEGMENT / 2).unwrap() - 200;
+    for n in 0..22 {
+        spill.append(vec![record(n, half)]).await.unwrap();
+    }
+    spill.close().await;
+    drop(spill);
+    let (spill, _, books) = open(&config_of(4, Overflow::DropOldest), &fs);
+    assert!(used(&fs) > 8 * SEGMENT);
+    spill.append(vec![record(22, half)]).await.unwrap();
+    spill.settled().await;
+    assert!(used(&fs) <= 4 * SEGMENT, "{}", used(&fs));
+    let there = numbers(&take_all(&spill).await);
+    let mut all = [there, dropped(&books)].concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..23).collect::<Vec<_>>());
 }
