@@ -36,7 +36,8 @@ fn a_spill_that_is_too_small_gives_up_the_channels_of_low_priority_and_declares_
     agent.kill();
     agent.start_again();
     let sent = sim.finish();
-    let full = agent.until_quiet();
+    agent.until_quiet();
+    let full = agent.until("all of it is durable", |status| number(status, "/ledger/in_flight") == 0);
     let of = |priority: &str, what: &str| {
         let queues = full["spill"]["priorities"].as_array().unwrap();
         let queue = queues.iter().find(|queue| queue["priority"] == priority).unwrap();
