@@ -52,7 +52,11 @@ pub fn dirs_in(dir: &Path) -> Vec<(Priority, PathBuf)> {
 
 /// The queues; see the head of the module. Clones are handles of the same ones.
 #[derive(Debug, Clone)]
-pub struct Queues(Arc<[(Priority, Spill)]>);
+pub struct Queues {
+    queues: Arc<[(Priority, Spill)]>,
+    /// The priorities that channels have: what goes to another goes to `normal`, whatever lies in its queue.
+    given: Arc<[Priority]>,
+}
 
 impl Queues {
     /// Opens the queues of the priorities that are `given`, and those in which an earlier process has left something;
@@ -86,22 +90,22 @@ impl Queues {
         unwanted.for_each(|priority| remove_recycled(fs.as_ref(), &dir_of(&config.dir, priority)));
         opened.sort_by_key(|((priority, _), _)| Reverse(*priority));
         let (queues, found): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
-        Ok((Self(queues.into()), found))
+        Ok((Self { queues: queues.into(), given: given.into() }, found))
     }
 
     /// The queues, the highest priority first.
     pub fn each(&self) -> impl Iterator<Item = (Priority, &Spill)> {
-        self.0.iter().map(|(priority, spill)| (*priority, spill))
+        self.queues.iter().map(|(priority, spill)| (*priority, spill))
     }
 
     /// The queue of a priority: that of `normal` where it has none of its own.
     fn of(&self, priority: Priority) -> &Spill {
-        let named = |wanted: Priority| self.0.iter().find(|(own, _)| *own == wanted);
+        let named = |wanted: Priority| self.queues.iter().find(|(own, _)| *own == wanted);
         let queue = named(priority).or_else(|| named(Priority::Normal));
         &queue.expect("the queue of normal is always opened").1
     }
 
-    /// [`Spill::append`] to the queue of `priority`.
+    /// [`Spill::append`] to the queue of `priority`; to that of `normal` if no channel has it any more.
     ///
     /// # Errors
     /// As [`Spill::append`].
@@ -109,6 +113,7 @@ impl Queues {
     /// # Cancel safety
     /// Not cancel safe, as [`Spill::append`].
     pub async fn append(&self, priority: Priority, records: Vec<Record>) -> Result<(), AppendError> {
+        let priority = if self.given.contains(&priority) { priority } else { Priority::Normal };
         self.of(priority).append(records).await.map(drop)
     }
 

@@ -142,7 +142,9 @@ async fn what_a_priority_left_is_drained_though_no_channel_has_it_any_more() {
     drop(queues);
     let (queues, books) = open_queues(&config, &[Normal], &fs);
     assert_eq!(books.recovered.lock().unwrap().len(), 4);
-    assert_eq!(drain(&queues).await, [(High, 200), (High, 201), (Low, 0), (Low, 1)]);
+    queues.append(High, vec![record(50, 10)]).await.unwrap();
+    let drained = [(High, 200), (High, 201), (Normal, 50), (Low, 0), (Low, 1)];
+    assert_eq!(drain(&queues).await, drained, "and takes nothing more");
     queues.close().await;
     drop(queues);
     let (queues, _) = open_queues(&config, &[Normal], &fs);
