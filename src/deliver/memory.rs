@@ -75,8 +75,12 @@ impl Deliver {
     /// Whether neither the store nor the spill took what it was given last, of one priority at least. A store that
     /// answers probes has not proved that it takes writes.
     fn nothing_writable(&self, now: Instant) -> bool {
-        let hangs = self.spilling && now.saturating_duration_since(self.spill_began_at) >= SPILL_HANGS_AFTER;
-        (self.ways.any_keeps() || hangs) && self.link.window() <= 1
+        (self.ways.any_keeps() || self.spill_hangs(now)) && self.link.window() <= 1
+    }
+
+    /// Whether an append is not answered: it holds up those of all priorities.
+    fn spill_hangs(&self, now: Instant) -> bool {
+        self.spilling && now.saturating_duration_since(self.spill_began_at) >= SPILL_HANGS_AFTER
     }
 
     /// Whether memory holds as much as it may.
@@ -112,7 +116,8 @@ impl Deliver {
             _ => WAITS,
         };
         // Of a single priority the spill's own fault tells.
-        let alarm = if self.ways.any_works() && self.memory.dropped == 0 { "" } else { alarm };
+        let some_work = self.ways.any_works() && !self.spill_hangs(now);
+        let alarm = if some_work && self.memory.dropped == 0 { "" } else { alarm };
         self.parts.stats.lock().alarm = alarm;
         if alarm.is_empty() {
             return;

@@ -21,10 +21,8 @@ pub(super) struct Ways([Way; 3]);
 #[derive(Default)]
 struct Way {
     retry_at: Option<Instant>,
-    /// It took what it was given last.
-    works: bool,
-    /// It did not.
-    faulty: bool,
+    /// Whether it took what it was given last.
+    took: Option<bool>,
     /// Flushes that one append may take: fewer once more did not fit.
     flushes_max: Option<usize>,
 }
@@ -41,7 +39,12 @@ impl Ways {
 
     /// Whether one of them took what it was given last.
     pub(super) fn any_works(&self) -> bool {
-        self.0.iter().any(|way| way.works)
+        self.0.iter().any(|way| way.took == Some(true))
+    }
+
+    /// Whether one of them did not take what it was given last.
+    fn any_is_faulty(&self) -> bool {
+        self.0.iter().any(|way| way.took == Some(false))
     }
 
     /// Whether one of them did not take what it was given last, and keeps it.
@@ -114,7 +117,7 @@ impl Deliver {
         self.spilling = false;
         match outcome {
             Ok(()) => {
-                *self.ways.of(priority) = Way { works: true, ..Way::default() };
+                *self.ways.of(priority) = Way { took: Some(true), ..Way::default() };
                 self.spill_took = true;
                 self.tell_well();
                 let samples: u64 = flushes.iter().map(|pending| pending.flush.rows.samples()).sum();
@@ -127,8 +130,7 @@ impl Deliver {
                 flushes.into_iter().for_each(|flush| self.enqueue(flush));
             }
             Err(SpillFault::Full(reason)) if self.parts.overflow == Overflow::DropNewest => {
-                let way = self.ways.of(priority);
-                (way.faulty, way.works) = (true, false);
+                self.ways.of(priority).took = Some(false);
                 self.fault(&reason, true, "what does not fit is dropped and counted, as spill.overflow says");
                 for flush in flushes {
                     self.dropped.add_rows(&flush.flush.rows);
@@ -143,7 +145,7 @@ impl Deliver {
                 };
                 self.fault(&reason, full, "memory holds what it can");
                 let way = self.ways.of(priority);
-                (way.faulty, way.works, way.retry_at) = (true, false, Some(now + SPILL_RETRY_AFTER));
+                (way.took, way.retry_at) = (Some(false), Some(now + SPILL_RETRY_AFTER));
                 flushes.into_iter().for_each(|flush| self.enqueue(flush));
             }
         }
@@ -151,7 +153,7 @@ impl Deliver {
 
     /// Once all is stored nothing is the matter with the spill, though nothing was appended since.
     pub(super) fn forgive(&mut self) {
-        if self.ways.0.iter().all(|way| !way.faulty) || !self.pending.is_empty() || self.has_backlog() {
+        if !self.ways.any_is_faulty() || !self.pending.is_empty() || self.has_backlog() {
             return;
         }
         if self.link.up().is_some() && !self.spilling {
@@ -161,8 +163,7 @@ impl Deliver {
     }
 
     fn tell_well(&self) {
-        let all_well = self.ways.0.iter().all(|way| !way.faulty);
-        if all_well && self.parts.stats.lock().spill_fault.take().is_some() {
+        if !self.ways.any_is_faulty() && self.parts.stats.lock().spill_fault.take().is_some() {
             tracing::info!("the spill takes what the store does not, as it should");
         }
     }

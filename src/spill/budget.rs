@@ -80,15 +80,25 @@ impl Budget {
             return 0;
         }
         let others = self.others(rank);
-        let held: u64 = others.iter().map(|other| other.held.max(self.sure)).sum();
         let wanted: u64 = others.iter().filter(|other| other.rank < rank).map(|other| other.wanted).sum();
-        let left = self.max.saturating_sub(held).saturating_sub(used);
+        let left = self.max.saturating_sub(self.owed(&others)).saturating_sub(used);
         left.saturating_sub(wanted).max(left.min(self.sure.saturating_sub(used)))
     }
 
     /// What the queue of `rank` has to leave to the others, bytes.
     pub(super) fn held_by_others(&self, rank: usize) -> u64 {
-        self.others(rank).iter().map(|other| other.held.max(self.sure)).sum()
+        self.owed(&self.others(rank))
+    }
+
+    /// What they have, each with what it is sure of, bytes.
+    fn owed(&self, others: &[Other]) -> u64 {
+        others.iter().map(|other| other.held.max(self.sure)).sum()
+    }
+
+    /// Queues other than that of `rank` that have more than they are sure of.
+    fn rich(&self, rank: usize) -> impl Iterator<Item = Arc<Handle>> {
+        let rich = self.others(rank).into_iter().filter(|other| other.held > self.sure);
+        rich.filter_map(|other| other.handle)
     }
 
     /// What queues of lower rank could give up for that of `rank`, bytes.
@@ -127,8 +137,7 @@ impl Budget {
 
     /// Removes a recycled segment of another queue that has more than it is sure of.
     pub(super) fn remove_spare_of_others(&self, rank: usize) -> bool {
-        let rich = self.others(rank).into_iter().filter(|other| other.held > self.sure);
-        rich.filter_map(|other| other.handle).any(|handle| {
+        self.rich(rank).any(|handle| {
             let needed = handle.shared.state().taking.spare;
             !needed && handle.shared.remove_spare()
         })
@@ -155,13 +164,12 @@ impl Budget {
         Given::Nothing
     }
 
-    /// Wishes, of any queue that has more than it is sure of, that it gives up a segment; waits for nothing.
-    pub(super) fn ask_the_rich(&self, rank: usize) {
-        let rich = self.others(rank).into_iter().filter(|other| other.held > self.sure);
-        for handle in rich.filter_map(|other| other.handle) {
-            let wish = Wish { until: Instant::now() + GIVE_WITHIN, place: false, answer: None };
-            let _ = handle.commands.send(Command::GiveRoom(wish));
-        }
+    /// Wishes, of each queue that has more than it is sure of, that it gives up a segment; waits for nothing. Answers
+    /// whether there is one.
+    pub(super) fn ask_the_rich(&self, rank: usize) -> bool {
+        let wish = || Wish { until: Instant::now() + GIVE_WITHIN, place: false, answer: None };
+        let asked = self.rich(rank).filter(|handle| handle.commands.send(Command::GiveRoom(wish())).is_ok());
+        asked.count() > 0
     }
 
     /// What queues below `rank` have handed over is durable: their files may go.
@@ -177,7 +185,9 @@ impl Budget {
 pub(super) struct Wish {
     /// Nobody waits for it any more after this.
     pub(super) until: Instant,
+    /// Whether the asker has a segment left for what is to be said.
     pub(super) place: bool,
+    /// Absent where nobody waits at all.
     pub(super) answer: Option<SyncSender<Given>>,
 }
 

@@ -19,7 +19,8 @@
 //!    fault of the disk never ends it.
 //! 5. Disk, memory and queues are bounded; the bounds stand in [`config`].
 //! 6. No call to the file system runs on the runtime's workers: one thread
-//!    changes the directory, reads run on the blocking pool.
+//!    changes the directory, reads run on the blocking pool. Only a recycled
+//!    file may be removed by the thread of another queue of the budget.
 //!
 //! # On the disk
 //! ```text
@@ -75,9 +76,9 @@
 //! together with what the [`Observer`] says of the dropped records, is the
 //! dropped segment recycled in turn. A crash in between leaves both. A queue
 //! that gives way to one of higher priority writes what is said of its records
-//! first, too. Only where
-//! there is no such segment (the file system is full of other things, an append
-//! is larger than a segment) does the old one go before the new is written.
+//! first, too, or hands it over if it has no place for it. Only where there is
+//! no such segment (the file system is full of other things, an append is larger
+//! than a segment) does the old one go before the new is written.
 //!
 //! What the [`Observer`] answers to news of a loss are records like all others,
 //! in front of the next commit.

@@ -185,11 +185,8 @@ impl Writer {
     fn asks_the_rich(&self, bytes: u64) -> bool {
         let Share { budget, rank } = &self.shared.share;
         let used = self.shared.state().disk_bytes();
-        let sure = self.shared.config.overflow != Overflow::Block && budget.is_sure_of(used, bytes);
-        if sure {
-            budget.ask_the_rich(*rank);
-        }
-        sure
+        let may_ask = self.shared.config.overflow != Overflow::Block && budget.is_sure_of(used, bytes);
+        may_ask && budget.ask_the_rich(*rank)
     }
 
     /// Gives up a segment for another queue: what is said of its records first,

@@ -24,10 +24,10 @@ use super::counts::Rule;
 use super::{Context, Outlet, Reason, StepName};
 use crate::ledger::Policy;
 use crate::limits::{DECIMATE_EVERY_MAX, DECIMATE_WINDOW_MAX, DECIMATE_WINDOW_MIN};
+use crate::priority::Priority;
 use crate::sample::{ChannelMeta, Column, Quality};
 
 pub use self::lag::Thresholds;
-use crate::priority::Priority;
 
 /// What the name of a mean's channel ends in.
 pub(super) const MEAN_SUFFIX: &str = ".mean";
