@@ -69,18 +69,21 @@ fn files_of_others_and_of_newer_versions_are_refused_and_left_alone() {
 
 #[test]
 fn openers_at_once_make_one_file() {
+    const ROUNDS: usize = 25;
     run(async {
-        let place = Place::sqlite();
-        let openers: Vec<_> = (0..8)
-            .map(|_| {
-                let config = place.config.clone();
-                tokio::spawn(async move { store::connect(&config).await.map(|store| store.kind()) })
-            })
-            .collect();
-        for opener in openers {
-            assert_eq!(opener.await.unwrap().unwrap(), "sqlite");
+        for _ in 0..ROUNDS {
+            let place = Place::sqlite();
+            let openers: Vec<_> = (0..8)
+                .map(|_| {
+                    let config = place.config.clone();
+                    tokio::spawn(async move { store::connect(&config).await.map(|store| store.kind()) })
+                })
+                .collect();
+            for opener in openers {
+                assert_eq!(opener.await.unwrap().unwrap(), "sqlite");
+            }
+            place.bare().await.check().await.unwrap();
         }
-        place.bare().await.check().await.unwrap();
     });
 }
 

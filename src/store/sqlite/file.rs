@@ -90,12 +90,18 @@ fn schema_version(connection: &Connection) -> Result<Stamp, rusqlite::Error> {
     Ok(Stamp { application_id: pragma("application_id")?, version: pragma("user_version")? })
 }
 
+/// The stamp and the number of tables of one moment: between two reads another opener may make the file.
+fn stamp_and_tables(connection: &Connection) -> Result<(Stamp, i64), rusqlite::Error> {
+    let moment = connection.unchecked_transaction()?;
+    let stamp = schema_version(&moment)?;
+    let tables = moment.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    moment.finish()?;
+    Ok((stamp, tables))
+}
+
 /// Refuses files that are another program's, or a newer version's.
 fn owner(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let failed = |error| classify(&error, "open", path);
-    let stamp = schema_version(connection).map_err(failed)?;
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+    let (stamp, tables) = stamp_and_tables(connection).map_err(|error| classify(&error, "open", path))?;
     let path = path.display();
     if stamp.version > SQLITE_VERSION && stamp.application_id == SQLITE_APPLICATION_ID {
         return Err(hold(
