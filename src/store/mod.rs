@@ -17,6 +17,7 @@ mod sqlite;
 mod url;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -26,6 +27,10 @@ pub use url::{Node, StoreUrl, StoreUrlError};
 
 use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Rows, SessionRow};
 use crate::sample::UnixMicros;
+
+/// A reader's requests may take at least this: longer than a node at its defaults waits for the others (10 s over a
+/// range, `range_request_timeout`), so that it answers first. Nodes find another one dead after some 20 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// What a store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +54,14 @@ pub async fn connect(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     open(config, Access::Write).await
 }
 
-/// As [`connect`], for readers: an embedded store that is not there is an error, not a new empty file.
+/// As [`connect`], for readers: an embedded store that is not there is an error, not a new empty file, and a
+/// request may take as long as a server gives it.
 ///
 /// # Errors
 /// As [`connect`].
 pub async fn connect_to_read(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
-    open(config, Access::Read).await
+    let request_timeout = config.request_timeout.max(READ_TIMEOUT);
+    open(&Config { request_timeout, ..config.clone() }, Access::Read).await
 }
 
 async fn open(config: &Config, access: Access) -> Result<Arc<dyn Store>, StoreError> {

@@ -10,6 +10,7 @@
 
 mod acknowledge;
 mod clocks;
+mod cluster;
 mod crash;
 mod demo;
 mod disk;

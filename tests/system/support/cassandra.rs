@@ -24,6 +24,7 @@ pub(crate) fn shared_node() -> Option<String> {
 
 /// A name for a keyspace, which is dropped at the end if it was made.
 pub(crate) struct Keyspace {
+    /// `host:port`, of a cluster several with commas between.
     node: String,
     name: String,
 }
@@ -49,10 +50,17 @@ impl Keyspace {
         format!("cassandra://{address}/{}", self.name)
     }
 
-    /// `pitwire schema apply`.
+    /// `pitwire schema apply`, with one copy of each row.
     #[track_caller]
     pub(crate) fn apply(&self) {
-        let output = pitwire(&["schema", "apply", "--store", &self.url()]);
+        self.apply_copies(1);
+    }
+
+    /// The same with as many copies of each row.
+    #[track_caller]
+    pub(crate) fn apply_copies(&self, replication: u32) {
+        let copies = replication.to_string();
+        let output = pitwire(&["schema", "apply", "--store", &self.url(), "--replication", &copies]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -72,7 +80,7 @@ impl Keyspace {
     fn run<T>(&self, work: impl AsyncFnOnce(Session) -> T) -> Option<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let builder = SessionBuilder::new().known_node(&self.node).driver_config_reporting(false);
+            let builder = SessionBuilder::new().known_nodes(self.node.split(',')).driver_config_reporting(false);
             let session = builder.build().await.ok()?;
             Some(work(session).await)
         })
@@ -113,6 +121,8 @@ impl Drop for Keyspace {
 /// A node that belongs to one scenario.
 pub(crate) struct OwnNode {
     dir: PathBuf,
+    /// Which of how many it is, as the script takes it; nothing for one alone.
+    place: Vec<String>,
     address: String,
     pid: u32,
     environment: Vec<(&'static str, String)>,
@@ -127,17 +137,40 @@ impl OwnNode {
 
     /// The same with settings of `tests/cassandra/node`, such as `YAML`.
     pub(crate) fn start_with(bench: &Bench, settings: &[(&'static str, &str)]) -> Option<Self> {
+        Self::start_on_free_ports(bench.path("node"), &[], settings)
+    }
+
+    /// Three that are one cluster, with settings for each.
+    pub(crate) fn start_three(bench: &Bench, settings: &[(&'static str, &str)]) -> Option<[Self; 3]> {
+        let first = Self::start_on_free_ports(bench.path("node1"), &["1", "3"], settings)?;
+        let further = |number: &str| {
+            let (dir, place) = (bench.path(&format!("node{number}")), vec![number.to_owned(), "3".to_owned()]);
+            let environment = first.environment.clone();
+            let mut node = Self { dir, place, address: String::new(), pid: 0, environment };
+            node.start_again();
+            node
+        };
+        let (second, third) = (further("2"), further("3"));
+        Some([first, second, third])
+    }
+
+    fn start_on_free_ports(dir: PathBuf, place: &[&str], settings: &[(&'static str, &str)]) -> Option<Self> {
         let mut environment: Vec<_> = settings.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
         environment.push(("HEAP", "768M".to_owned()));
-        let mut node = Self { dir: bench.path("node"), address: String::new(), pid: 0, environment };
-        node.launch(&[("PORTS", "free".to_owned())]).then_some(node)
+        let place = place.iter().map(|word| (*word).to_owned()).collect();
+        let mut node = Self { dir, place, address: String::new(), pid: 0, environment };
+        node.launch(&[("PORTS", "free")]).then_some(())?;
+        let ports = std::fs::read_to_string(node.dir.join("ports")).unwrap();
+        let names = ["NATIVE_PORT", "STORAGE_PORT", "JMX_PORT"];
+        node.environment.extend(names.into_iter().zip(ports.split_whitespace().skip(1).map(str::to_owned)));
+        Some(node)
     }
 
     /// False, said loudly, where it cannot be started at all.
-    fn launch(&mut self, ports: &[(&str, String)]) -> bool {
+    fn launch(&mut self, further: &[(&str, &str)]) -> bool {
         let mut command = Command::new(script());
-        command.arg("start").arg(&self.dir).envs(self.environment.iter().cloned()).envs(ports.iter().cloned());
-        let output = command.output().unwrap();
+        command.arg("start").arg(&self.dir).args(&self.place);
+        let output = command.envs(self.environment.iter().cloned()).envs(further.iter().copied()).output().unwrap();
         let words = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
             // Where there are jars the node has to start.
@@ -173,12 +206,9 @@ impl OwnNode {
         });
     }
 
-    /// Starts it once more on its ports, with what is on its disk.
+    /// Starts it on its ports, with what is on its disk.
     pub(crate) fn start_again(&mut self) {
-        let ports = std::fs::read_to_string(self.dir.join("ports")).unwrap();
-        let names = ["NATIVE_PORT", "STORAGE_PORT", "JMX_PORT"];
-        let ports: Vec<_> = names.into_iter().zip(ports.split_whitespace().skip(1).map(str::to_owned)).collect();
-        assert!(self.launch(&ports), "it started before");
+        assert!(self.launch(&[]), "its jars are there");
     }
 }
 
@@ -186,7 +216,7 @@ impl Drop for OwnNode {
     fn drop(&mut self) {
         // The script continues a frozen one; nothing of it is wanted any more, so it need not drain.
         if self.pid > 0 {
-            let _ = Command::new("kill").arg("-KILL").arg(self.pid.to_string()).status();
+            let _ = Command::new("kill").arg("-KILL").arg(self.pid.to_string()).output();
         }
         let _ = Command::new(script()).arg("stop").arg(&self.dir).status();
     }
