@@ -9,7 +9,6 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
-use super::Record;
 use super::config::{Config, SURE_SEGMENTS};
 use super::queue::Handle;
 use super::shared::locked;
@@ -143,15 +142,14 @@ impl Budget {
         })
     }
 
-    /// Has a queue of lower rank than `rank` give up a segment, the lowest first. `place`: the asker has a segment left,
-    /// for what is to be said of it if there is no other place.
-    pub(super) fn take_from_below(&self, rank: usize, place: bool) -> Given {
+    /// Has a queue of lower rank than `rank` give up a segment, the lowest first.
+    pub(super) fn take_from_below(&self, rank: usize) -> Given {
         let mut below = self.others(rank);
         below.retain(|other| other.rank > rank && other.held > self.sure);
         below.sort_by_key(|other| Reverse(other.rank));
         for handle in below.into_iter().filter_map(|other| other.handle) {
             let (answer, answered) = mpsc::sync_channel(1);
-            let wish = Wish { until: Instant::now() + GIVE_WITHIN, place, answer: Some(answer) };
+            let wish = Wish { until: Instant::now() + GIVE_WITHIN, answer: Some(answer) };
             if handle.commands.send(Command::GiveRoom(wish)).is_err() {
                 continue;
             }
@@ -167,17 +165,9 @@ impl Budget {
     /// Wishes, of each queue that has more than it is sure of, that it gives up a segment; waits for nothing. Answers
     /// whether there is one.
     pub(super) fn ask_the_rich(&self, rank: usize) -> bool {
-        let wish = || Wish { until: Instant::now() + GIVE_WITHIN, place: false, answer: None };
+        let wish = || Wish { until: Instant::now() + GIVE_WITHIN, answer: None };
         let asked = self.rich(rank).filter(|handle| handle.commands.send(Command::GiveRoom(wish())).is_ok());
         asked.count() > 0
-    }
-
-    /// What queues below `rank` have handed over is durable: their files may go.
-    pub(super) fn bury_below(&self, rank: usize) {
-        let below = self.others(rank).into_iter().filter(|other| other.rank > rank);
-        for handle in below.filter_map(|other| other.handle) {
-            let _ = handle.commands.send(Command::Bury);
-        }
     }
 }
 
@@ -185,8 +175,6 @@ impl Budget {
 pub(super) struct Wish {
     /// Nobody waits for it any more after this.
     pub(super) until: Instant,
-    /// Whether the asker has a segment left for what is to be said.
-    pub(super) place: bool,
     /// Absent where nobody waits at all.
     pub(super) answer: Option<SyncSender<Given>>,
 }
@@ -195,8 +183,6 @@ pub(super) struct Wish {
 pub(super) enum Given {
     /// Something went.
     Room,
-    /// Something goes as soon as this is durable, which is for the asker: there was no other place.
-    Word(Vec<Record>),
     Nothing,
     /// Nobody knows yet.
     Busy,

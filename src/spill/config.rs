@@ -92,7 +92,9 @@ pub struct Config {
     /// path is one of systemd's credentials. Without it nothing is.
     pub key_file: Option<PathBuf>,
     /// Hard cap on the bytes in `dir`: segments, recycled ones that wait and
-    /// damaged ones kept aside.
+    /// damaged ones kept aside. On top come, for each queue, the checkpoint and
+    /// twice [`Self::notes_bytes_max`] for what is said of dropped data: the file
+    /// that is kept for it, and one that is being filled.
     pub disk_max: ByteSize,
     /// Size of a segment, allocated when it is made: what `drop-oldest` loses at a time,
     /// and the most that is handed out again after a crash. 8 MiB is 0.4 % of
@@ -177,6 +179,14 @@ impl Config {
     #[must_use]
     pub fn notes_bytes_max(&self) -> u64 {
         GROUP_BYTES_MAX.min(self.segment_bytes.as_u64() / 4)
+    }
+
+    /// Size of the file in which there is always a place for them. With `block` nothing goes for want of room.
+    pub(super) fn notes_file_bytes(&self) -> u64 {
+        match self.overflow {
+            Overflow::Block => 0,
+            Overflow::DropOldest | Overflow::DropNewest => self.notes_bytes_max().next_multiple_of(BLOCK_BYTES),
+        }
     }
 
     pub(super) fn reserve_bytes_max(&self) -> u64 {

@@ -31,7 +31,8 @@
 //!    block that does not count. One that cannot be written is removed, its
 //!    directory synced, before anything that it lists is.
 //! 8. **No size changes on a recycled file**, so `fdatasync` has data to write
-//!    and nothing else. A file is cut only when it is retired.
+//!    and nothing else. A file is cut only when it takes no more commits: one
+//!    that is retired, and one that was kept for notes.
 //! 9. **No symbolic link is followed** below the directory, files are 0600 and
 //!    directories 0700.
 //! 10. **The lock is `flock` on the directory itself**: it needs no file, so it

@@ -17,7 +17,7 @@ use super::config::INDEX_BYTES_PER_RECORD;
 mod leaving;
 mod loading;
 
-pub(super) use leaving::{Doomed, Oldest};
+pub(super) use leaving::{Doomed, MayGo, Oldest};
 
 /// Resolution of the ages: one stamp a second at most.
 const STAMP_EVERY: Duration = Duration::from_secs(1);
@@ -93,6 +93,11 @@ impl Segment {
 
     fn is_finished(&self) -> bool {
         self.closed && self.scanned && self.live() == 0
+    }
+
+    /// Whether all that waits in it is what was said of losses, of so many bytes at most.
+    fn holds_notes_only(&self, bytes_max: u64) -> bool {
+        self.scanned && self.weight == 0 && self.ready > 0 && self.end <= bytes_max
     }
 
     /// Loaded without need.

@@ -28,6 +28,7 @@
 //!   000000000017.seg        0600; numbers only rise and are never given twice
 //!   000000000018.seg        the highest takes the appends
 //!   000000000012.free       recycled: waits to be renamed and written again
+//!   notes                   empty: room that is kept for what is said of a loss
 //!   checkpoint              which segments there must be, and the next number
 //!   damaged/                finished segments in which something was damaged,
 //!     000000000009.seg      at most 1/8 of the budget, oldest removed first
@@ -74,11 +75,12 @@
 //! With `drop-oldest` one recycled segment is held back as soon as anything is
 //! dropped. The commit that needs room goes there, and only when it is durable,
 //! together with what the [`Observer`] says of the dropped records, is the
-//! dropped segment recycled in turn. A crash in between leaves both. A queue
-//! that gives way to one of higher priority writes what is said of its records
-//! first, too, or hands it over if it has no place for it. Only where there is
-//! no such segment (the file system is full of other things, an append is larger
-//! than a segment) does the old one go before the new is written.
+//! dropped segment recycled in turn. A crash in between leaves both. Where there
+//! is no such segment (the budget is full after a restart, an append is larger
+//! than one, a queue gives way to one of higher priority) what is said goes to
+//! the file `notes`, which becomes a segment for it, and is made again when the
+//! dropped one is gone. Only where others filled the file system before that
+//! file could be made does data go before it is durable what is said of it.
 //!
 //! What the [`Observer`] answers to news of a loss are records like all others,
 //! in front of the next commit.

@@ -6,8 +6,9 @@ use std::io;
 use super::budget::Taking;
 use super::config::{BLOCK_BYTES, GROUP_BYTES_MAX, META_BYTES_MAX};
 use super::frame::align_up;
-use super::shared::{Share, Shared};
-use super::writer::{Append, Fault, Writer};
+use super::scan::NOTES_FILE;
+use super::shared::Shared;
+use super::writer::{Active, Append, Fault, Writer};
 use super::{Position, Record};
 
 impl Shared {
@@ -43,12 +44,12 @@ impl Writer {
         let own =
             group.iter().flat_map(|append| &append.records).map(|record| self.shared.framed_bytes(record)).sum::<u64>();
         let count = group.iter().map(|append| append.records.len()).sum::<usize>();
+        if count > 0 {
+            self.drop_below = self.next_id;
+        }
         let join_max = GROUP_BYTES_MAX.min(self.shared.config.segment_bytes.as_u64());
         let (notes, joined) = loop {
-            let (waiting, notes) = {
-                let state = self.shared.state();
-                (state.notes.iter().map(|record| self.shared.framed_bytes(record)).sum::<u64>(), state.notes.len())
-            };
+            let (waiting, notes) = (self.notes_bytes(), self.shared.state().notes.len());
             let joined = waiting + own <= join_max;
             let bytes = if joined {
                 align_up(waiting + own, BLOCK_BYTES)
@@ -78,11 +79,7 @@ impl Writer {
             return written;
         }
         // What is said of dropped segments is durable now.
-        self.bury(false);
-        if std::mem::take(&mut self.speaks_for_below) {
-            let Share { budget, rank } = &self.shared.share;
-            budget.bury_below(*rank);
-        }
+        self.bury();
         written
     }
 
@@ -106,7 +103,71 @@ impl Writer {
 
     /// The same, and says why not.
     pub(super) fn try_notes(&mut self) -> Result<(), Fault> {
-        let waiting = !self.shared.state().notes.is_empty();
-        if waiting { self.commit(&[]).map(drop) } else { Ok(()) }
+        if self.shared.state().notes.is_empty() {
+            return Ok(());
+        }
+        match self.commit(&[]) {
+            Err(Fault::Full(_)) if self.write_to_notes_file() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// What the notes that wait will take in a commit, before it is filled up.
+    pub(super) fn notes_bytes(&self) -> u64 {
+        self.shared.state().notes.iter().map(|record| self.shared.framed_bytes(record)).sum()
+    }
+
+    /// Makes what waits durable in the file that is kept for it. `false` if there is none, or it fails.
+    pub(super) fn write_to_notes_file(&mut self) -> bool {
+        let bytes = align_up(self.notes_bytes(), BLOCK_BYTES);
+        let notes = {
+            let mut state = self.shared.state();
+            if bytes == 0 || !std::mem::take(&mut state.has_notes_file) {
+                return false;
+            }
+            std::mem::take(&mut state.notes)
+        };
+        let capacity = self.shared.config.notes_file_bytes();
+        let file = self.reuse(NOTES_FILE, capacity, |state| state.has_notes_file = true);
+        let written = file.and_then(|active| {
+            self.close_active();
+            self.active = Some(Active { of_notes: true, ..active });
+            self.write(&notes, &[], bytes)
+        });
+        match written {
+            Ok(_) => self.bury(),
+            Err(ref error) => {
+                self.shared.fault("write to the file for notes", error);
+                self.keep_notes(notes);
+            }
+        }
+        written.is_ok()
+    }
+
+    /// Makes the file that is kept for notes: there is a place for what is said of data before that goes, also where
+    /// nothing else can be had. Answers whether it is there: where others have filled the file system it may not be, until
+    /// they leave room.
+    pub(super) fn prepare_notes_file(&self) -> bool {
+        let shared = self.shared.clone();
+        let config = &shared.config;
+        let bytes = config.notes_file_bytes();
+        let _turn = shared.share.budget.turn();
+        if bytes == 0 || shared.state().has_notes_file {
+            return bytes > 0;
+        }
+        let free = shared.fs.free_bytes(&config.dir).unwrap_or(u64::MAX);
+        if free < config.free_min.as_u64().saturating_add(bytes) {
+            return false;
+        }
+        let path = config.dir.join(NOTES_FILE);
+        let made = shared
+            .fs
+            .create(&path)
+            .and_then(|file| file.allocate(bytes).inspect_err(|_| drop(shared.fs.remove(&path))));
+        if let Err(error) = &made {
+            shared.fault("make the file for notes", error);
+        }
+        shared.state().has_notes_file = made.is_ok();
+        made.is_ok()
     }
 }

@@ -95,8 +95,7 @@ impl Spill {
             io::ErrorKind::WouldBlock => SpillError::Locked { dir: dir.display().to_string() },
             _ => fault("lock the spill directory")(source),
         })?;
-        let segment_bytes = config.segment_bytes.as_u64();
-        let listed = list(&fs, &dir, segment_bytes, key.clone()).map_err(fault("list the spill directory"))?;
+        let listed = list(&fs, &dir, &config, key.clone()).map_err(fault("list the spill directory"))?;
         let Listed { state, recoverer, checkpoint, next_id, opened, leftovers } = listed;
         let share = Share { budget: budget.clone(), rank };
         let shared = Arc::new(Shared::new(config, key, fs, observer, share, (state, recoverer), lock));

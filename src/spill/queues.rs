@@ -19,7 +19,7 @@ use super::checkpoint;
 use super::config::Config;
 use super::fs::Filesystem;
 use super::queue::{Batch, Spill};
-use super::scan::{damaged_dir, parse_free_file_name, parse_segment_file_name};
+use super::scan::{NOTES_FILE, damaged_dir, parse_free_file_name, parse_segment_file_name};
 use super::stats::{AppendError, Observer, Opened, Recovering, SpillError, Stats};
 use super::{Position, Record};
 use crate::priority::Priority;
@@ -186,7 +186,8 @@ fn holds_something(fs: &dyn Filesystem, dir: &Path) -> bool {
 /// Removes the recycled files of a queue that is not opened: no budget counts them.
 fn remove_recycled(fs: &dyn Filesystem, dir: &Path) {
     let files = fs.list(dir).unwrap_or_default();
-    for file in files.iter().filter(|file| parse_free_file_name(&file.name).is_some()) {
+    let waits = |name: &str| parse_free_file_name(name).is_some() || name == NOTES_FILE;
+    for file in files.iter().filter(|file| waits(&file.name)) {
         if let Err(error) = fs.remove(&dir.join(&file.name)) {
             tracing::warn!(%error, file = %dir.join(&file.name).display(), "a recycled segment that nobody needs stays");
         }

@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use super::Position;
 use super::checkpoint::{self, CHECKPOINT_FILE, NEW_FILE};
+use super::config::Config;
 use super::fs::Filesystem;
 use super::index::Entry;
 use super::recycle::begins_sealed;
-use super::scan::{DAMAGED_DIR, Scan, ScannedSegment, Step, parse_free_file_name, parse_segment_file_name};
+use super::scan::{DAMAGED_DIR, NOTES_FILE, Scan, ScannedSegment, Step, parse_free_file_name, parse_segment_file_name};
 use super::seal::SpillKey;
 use super::segment::{Gap, GapReason, RecordInfo};
 use super::shared::{Free, Shared, State, locked};
@@ -43,9 +44,10 @@ pub(super) struct Listed {
 pub(super) fn list(
     fs: &Arc<dyn Filesystem>,
     dir: &Path,
-    segment_bytes: u64,
+    config: &Config,
     key: Option<Arc<SpillKey>>,
 ) -> io::Result<Listed> {
+    let segment_bytes = config.segment_bytes.as_u64();
     let (mut state, mut segments, mut leftovers, mut last_id) = (State::default(), Vec::new(), Vec::new(), 0);
     // Absent, as a rule.
     for file in fs.list(&dir.join(DAMAGED_DIR)).unwrap_or_default() {
@@ -67,7 +69,9 @@ pub(super) fn list(
             }
         } else if file.name == CHECKPOINT_FILE {
             state.checkpoint_bytes = file.bytes;
-        } else if file.name == NEW_FILE {
+        } else if file.name == NOTES_FILE && file.bytes == config.notes_file_bytes() {
+            state.has_notes_file = true;
+        } else if file.name == NEW_FILE || file.name == NOTES_FILE {
             leftovers.push(file.name);
         }
     }

@@ -10,7 +10,7 @@ use super::config::BLOCK_BYTES;
 use super::frame::{HEADER_BYTES, is_sealed};
 use super::fs::Filesystem;
 use super::scan::{DAMAGED_DIR, free_file_name, parse_segment_file_name, segment_file_name};
-use super::shared::{Dead, Free, Share, Shared};
+use super::shared::{Dead, Free, Share, Shared, State};
 use super::writer::{Active, Writer};
 
 /// Whether the file was written under a key from its start on. Under a key no
@@ -63,43 +63,38 @@ impl Writer {
             free
         };
         match free {
-            Some(free) => self.reuse(free),
+            Some(free) => self.reuse(&free_file_name(free.id), free.bytes, |state| state.free.push(free)),
             None => self.create(bytes),
         }
     }
 
-    fn reuse(&mut self, free: Free) -> io::Result<Active> {
-        let Free { id: old, bytes } = free;
+    /// A file that waits under `name` gets a number. `stays` is told if it is still there under its name.
+    pub(super) fn reuse(&mut self, name: &str, bytes: u64, stays: impl FnOnce(&mut State)) -> io::Result<Active> {
         let id = self.next_id;
         self.next_id += 1;
         let dir = &self.shared.config.dir;
         let path = self.path(id);
-        if let Err(error) = self.shared.fs.rename(&dir.join(free_file_name(old)), &path) {
+        if let Err(error) = self.shared.fs.rename(&dir.join(name), &path) {
             self.count_failed_write();
             if error.kind() != io::ErrorKind::NotFound {
-                self.shared.state().free.push(Free { id: old, bytes });
+                stays(&mut self.shared.state());
             }
             return Err(error);
         }
         let named = self.sync(|| self.shared.fs.sync_dir(dir));
         match named.and_then(|()| self.shared.fs.open_to_write(&path)) {
-            Ok(file) => Ok(Active { id, file, bytes: 0, length: bytes, capacity: bytes, records: 0 }),
+            Ok(file) => Ok(Active { id, file, bytes: 0, length: bytes, capacity: bytes, records: 0, of_notes: false }),
             Err(error) => {
                 // Under which name it would come back is not known.
-                self.shared.state().dead.push(Dead {
-                    id,
-                    bytes,
-                    retired: true,
-                    due: true,
-                    unused: true,
-                    elsewhere: false,
-                });
+                self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true, unused: true });
                 Err(error)
             }
         }
     }
 
     fn create(&mut self, bytes: u64) -> io::Result<Active> {
+        // With the first segment: a queue that was never needed leaves nothing. One sync serves both names.
+        self.prepare_notes_file();
         let shared = self.shared.clone();
         // Until the file has its length: the free space of the file system is taken by that.
         let turn = shared.share.budget.turn();
@@ -118,17 +113,10 @@ impl Writer {
         let length = if allocated { capacity } else { 0 };
         drop(turn);
         if let Err(error) = self.sync(|| self.shared.fs.sync_dir(&self.shared.config.dir)) {
-            self.shared.state().dead.push(Dead {
-                id,
-                bytes: length,
-                retired: true,
-                due: true,
-                unused: true,
-                elsewhere: false,
-            });
+            self.shared.state().dead.push(Dead { id, bytes: length, retired: true, due: true, unused: true });
             return Err(error);
         }
-        Ok(Active { id, file, bytes: 0, length, capacity, records: 0 })
+        Ok(Active { id, file, bytes: 0, length, capacity, records: 0, of_notes: false })
     }
 
     /// Bytes by which the directory may grow, in blocks.
@@ -146,12 +134,11 @@ impl Writer {
         self.shared.state().free.iter().any(|free| free.bytes >= bytes)
     }
 
-    /// What is said of dropped segments is durable, here or `elsewhere`: their
-    /// files may go.
-    pub(super) fn bury(&mut self, elsewhere: bool) {
+    /// What is said of dropped segments is durable: their files may go.
+    pub(super) fn bury(&mut self) {
         let any = {
             let mut state = self.shared.state();
-            state.dead.iter_mut().filter(|dead| dead.elsewhere == elsewhere).for_each(|dead| dead.due = true);
+            state.dead.iter_mut().for_each(|dead| dead.due = true);
             !state.dead.is_empty()
         };
         if any {
@@ -192,7 +179,7 @@ impl Writer {
         for segment in &finished {
             let (id, bytes, retired) = (segment.id, segment.bytes, segment.retired);
             let aside = segment.damaged && self.keep_aside(id, bytes).is_ok();
-            let dead = Dead { id, bytes, retired, due: true, unused: false, elsewhere: false };
+            let dead = Dead { id, bytes, retired, due: true, unused: false };
             match if aside { Ok(()) } else { self.discard(&dead) } {
                 Ok(()) => {
                     self.shared.forget(id);
@@ -216,6 +203,8 @@ impl Writer {
         }
         if gone > 0 {
             self.sync_deletions();
+            // Before anybody else has the room.
+            self.prepare_notes_file();
         }
         gone
     }

@@ -4,8 +4,9 @@
 //! With `drop-oldest`, one recycled segment is held in reserve as soon as
 //! anything is dropped: the commit for which room is needed goes there, together
 //! with what is said of the dropped records, and only when that is durable does
-//! the dropped segment become the new reserve. So whatever happens in between,
-//! its records are there or it is known that they are not.
+//! the dropped segment become the new reserve. Where there is none, what is said
+//! goes to the file that is kept for it. So whatever happens in between, its
+//! records are there or it is known that they are not.
 
 use std::io;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 
 use super::budget::{Given, Taking};
 use super::config::{GONE_BYTES_MAX, Overflow};
-use super::index::{Doomed, Entry, Oldest};
+use super::index::{Doomed, Entry, MayGo, Oldest};
 use super::segment::{Read, read_record};
 use super::shared::{Dead, Share};
 use super::stats::Gone;
@@ -43,8 +44,7 @@ impl Writer {
             return Ok(());
         }
         let shared = self.shared.clone();
-        let own = shared.config.overflow == Overflow::DropOldest;
-        let below = shared.config.overflow == Overflow::DropNewest;
+        let own = may_drop && shared.config.overflow == Overflow::DropOldest;
         let mut dropped = false;
         loop {
             if self.shared.state().index.has_finished() {
@@ -53,19 +53,17 @@ impl Writer {
             let turn = shared.share.budget.turn();
             let obtainable = self.obtainable(bytes);
             // With the last one the oldest is dropped, and makes the next.
-            let drops = may_drop && (own || (below && self.held_below() > 0));
-            let last = obtainable == 1 && drops && !dropped && self.shared.state().dead.is_empty();
+            let last = obtainable == 1 && own && !dropped && self.shared.state().dead.is_empty();
             if obtainable > 0 && !last {
                 self.take(bytes);
                 return Ok(());
             }
-            // The last one is for what a queue below may have to say of what it gives up.
             let wanted = if last { 0 } else { self.shared.config.segment_bytes.as_u64().max(bytes) };
             self.shared.state().taking.wanted = wanted;
             drop(turn);
             if !last {
                 dropped |= self.make_room_or_say_why(bytes, may_drop)?;
-            } else if self.take_from_below(true) || self.below_is_busy {
+            } else if self.take_from_below() || self.below_is_busy {
                 // The last one does until the other has answered.
                 dropped = true;
             } else {
@@ -73,9 +71,7 @@ impl Writer {
                 if self.obtainable(bytes) > 0 {
                     self.take(bytes);
                     drop(turn);
-                    if own {
-                        self.doom_oldest(false);
-                    }
+                    self.doom_oldest(MayGo::Below(self.drop_below));
                     return Ok(());
                 }
             }
@@ -149,36 +145,45 @@ impl Writer {
             || self.shared.remove_spare()
             || self.remove_oldest_damaged()
             || budget.remove_spare_of_others(*rank)
-            || (may_drop && self.take_from_below(false))
+            || (may_drop && self.take_from_below())
             // Of a directory that cannot be changed nothing is given up: no room would come of it.
-            || (drops && !self.below_is_busy && !self.is_stuck() && self.checkpoint(true) && self.doom_oldest(true))
+            || (drops && !self.below_is_busy && !self.is_stuck() && self.checkpoint(true) && self.drop_oldest())
     }
 
-    /// What queues of lower priority could give up, bytes.
-    fn held_below(&self) -> u64 {
-        let Share { budget, rank } = &self.shared.share;
-        budget.held_below(*rank)
+    /// Gives up the oldest, and says so before: in the file that is kept for that, since there is no other place.
+    fn drop_oldest(&mut self) -> bool {
+        let (can_tell, below) = (self.prepare_notes_file(), self.drop_below);
+        // One whose word could not be written yet goes first.
+        let mut doomed = self.shared.state().dead.iter().any(|dead| !dead.due);
+        if !doomed {
+            // Older notes are joined to the new ones: alone they would go round for ever.
+            let bytes_max = self.shared.config.notes_bytes_max() / 2;
+            while self.doom_oldest(MayGo::Notes { below, bytes_max: bytes_max.saturating_sub(self.notes_bytes()) }) {
+                doomed = true;
+            }
+            doomed |= self.doom_oldest(MayGo::Below(below));
+        }
+        if !doomed {
+            return false;
+        }
+        if can_tell && self.notes_bytes() > 0 {
+            return self.write_to_notes_file();
+        }
+        // There is nothing to say; or others filled the file system before that file could be made.
+        self.bury();
+        true
     }
 
     /// Has a queue of lower priority give up data, if the policy lets any go.
-    fn take_from_below(&mut self, place: bool) -> bool {
+    fn take_from_below(&mut self) -> bool {
         let shared = self.shared.clone();
         let Share { budget, rank } = &shared.share;
         if shared.config.overflow == Overflow::Block {
             return false;
         }
-        let given = budget.take_from_below(*rank, place);
+        let given = budget.take_from_below(*rank);
         self.below_is_busy = matches!(given, Given::Busy);
-        match given {
-            Given::Room => true,
-            Given::Word(notes) => {
-                self.speaks_for_below = true;
-                // Each queue's own are bounded.
-                shared.state().notes.extend(notes);
-                true
-            }
-            Given::Nothing | Given::Busy => false,
-        }
+        matches!(given, Given::Room)
     }
 
     /// Whether this queue is sure of room that others hold; they are asked for it then, and it is there later.
@@ -189,11 +194,8 @@ impl Writer {
         may_ask && budget.ask_the_rich(*rank)
     }
 
-    /// Gives up a segment for another queue: what is said of its records first,
-    /// its file then. Where this queue has no place for the word, the asker's is
-    /// used if it has one (`place`); else the file goes first, as there is no
-    /// other way.
-    pub(super) fn give_room(&mut self, place: bool) -> Given {
+    /// Gives up a segment for another queue: what is said of its records first, its file then.
+    pub(super) fn give_room(&mut self) -> Given {
         if self.tidy() > 0 || self.remove_oldest_damaged() {
             self.shared.remove_spare();
             return Given::Room;
@@ -201,21 +203,21 @@ impl Writer {
         if self.is_stuck() {
             return Given::Nothing;
         }
+        let can_tell = self.prepare_notes_file();
         // One whose word could not be written yet goes first.
-        let doomed = self.shared.state().dead.iter().any(|dead| !dead.due && !dead.elsewhere);
-        if !doomed && (!self.checkpoint(true) || !self.doom_oldest(false)) {
+        let doomed = self.shared.state().dead.iter().any(|dead| !dead.due);
+        if !doomed && (!self.checkpoint(true) || !self.doom_oldest(MayGo::Data)) {
             return Given::Nothing;
         }
         match self.try_notes() {
-            Err(Fault::Full(_)) if place => {
-                let mut state = self.shared.state();
-                state.dead.iter_mut().filter(|dead| !dead.due).for_each(|dead| dead.elsewhere = true);
-                return Given::Word(std::mem::take(&mut state.notes));
+            Ok(()) => self.bury(),
+            // Others filled the file system before the file for notes could be made: there is no other way.
+            Err(Fault::Full(_)) if !can_tell => {
+                self.bury();
+                self.write_notes();
             }
-            Err(Fault::Io(_)) => return Given::Nothing,
-            Ok(()) | Err(Fault::Full(_)) => self.bury(false),
+            Err(_) => return Given::Nothing,
         }
-        self.write_notes();
         self.shared.remove_spare();
         Given::Room
     }
@@ -249,13 +251,13 @@ impl Writer {
 
     /// Takes the oldest closed segment without a record in flight (with
     /// `drop-newest`, where it gives way to a higher priority, the newest) out of
-    /// the queue and reports what was in it. Its file goes at once, or when what is
-    /// said of its records is durable.
-    fn doom_oldest(&mut self, at_once: bool) -> bool {
+    /// the queue and reports what was in it. Its file goes when what is said of
+    /// its records is durable.
+    fn doom_oldest(&mut self, may_go: MayGo) -> bool {
         let mut all_scanned = false;
         let (doomed, gone) = loop {
             let newest = self.shared.config.overflow == Overflow::DropNewest;
-            let oldest = self.shared.state().index.start_drop(newest, Instant::now());
+            let oldest = self.shared.state().index.start_drop(newest, may_go, Instant::now());
             match oldest {
                 Oldest::None => return false,
                 // What is in it has to be known exactly.
@@ -275,11 +277,11 @@ impl Writer {
         tracing::warn!(segment = id, records, weight, "dropped a segment: spill is full");
         self.shared.count_dropped(records, weight);
         self.shared.forget(id);
-        self.shared.state().dead.push(Dead { id, bytes, retired, due: at_once, unused: false, elsewhere: false });
+        self.shared.state().dead.push(Dead { id, bytes, retired, due: false, unused: false });
         if records > 0 {
             self.shared.note(self.shared.observer.dropped(gone));
         }
-        !at_once || self.tidy() > 0
+        true
     }
 
     /// What is lost with a segment. One that the file system has refused to read

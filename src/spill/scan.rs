@@ -41,6 +41,9 @@ pub fn parse_segment_file_name(name: &str) -> Option<u64> {
     parse(name, ".seg", segment_file_name)
 }
 
+/// The file that is kept for what is said of dropped data. It holds nothing: it is renamed before it is written.
+pub const NOTES_FILE: &str = "notes";
+
 /// The name of a recycled segment that waits to be written again.
 #[must_use]
 pub fn free_file_name(id: u64) -> String {

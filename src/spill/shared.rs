@@ -56,6 +56,8 @@ pub(super) struct State {
     pub(super) recovery: Option<Recovery>,
     /// What the observer wants to be known about what is gone, not yet written.
     pub(super) notes: Vec<Record>,
+    /// The file that is kept for them is there. It comes on top of `disk_max`.
+    pub(super) has_notes_file: bool,
     pub(super) counts: Counts,
     pub(super) taking: Taking,
     pub(super) closed: bool,
@@ -89,8 +91,6 @@ pub(super) struct Dead {
     pub(super) due: bool,
     /// It never held a commit, so no checkpoint lists it.
     pub(super) unused: bool,
-    /// What is said of its records is with another queue, which tells when it is durable.
-    pub(super) elsewhere: bool,
 }
 
 #[derive(Default)]

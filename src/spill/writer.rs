@@ -44,8 +44,6 @@ pub(super) enum Command {
     Tidy,
     /// Give up a segment for another queue.
     GiveRoom(Wish),
-    /// What was said of given up segments is durable elsewhere.
-    Bury,
     /// Answer when everything before it is done.
     Barrier(oneshot::Sender<()>),
     /// Tidy up and end.
@@ -62,6 +60,8 @@ pub(super) struct Active {
     /// No commit ends behind this.
     pub(super) capacity: u64,
     pub(super) records: usize,
+    /// It was the file that is kept for notes: too small to be recycled, and cut to what it holds in the end.
+    pub(super) of_notes: bool,
 }
 
 impl Active {
@@ -90,8 +90,8 @@ pub(super) struct Writer {
     pub(super) last_append: Instant,
     /// A queue below was asked for room and has not answered yet: nothing of this one's own is given up for that.
     pub(super) below_is_busy: bool,
-    /// This queue's notes hold what one below has to say.
-    pub(super) speaks_for_below: bool,
+    /// Only segments with a lower number are dropped for the commit that is under way.
+    pub(super) drop_below: u64,
 }
 
 impl Writer {
@@ -104,7 +104,7 @@ impl Writer {
     ) -> Self {
         let (book, recovery) = (Book::new(checkpoint), Some(recovery));
         let (active, run, sequence, buf, last_append) = (None, None, 0, Vec::new(), Instant::now());
-        let (below_is_busy, speaks_for_below) = (false, false);
+        let (below_is_busy, drop_below) = (false, next_id);
         Self {
             shared,
             active,
@@ -117,13 +117,16 @@ impl Writer {
             buf,
             last_append,
             below_is_busy,
-            speaks_for_below,
+            drop_below,
         }
     }
 
     /// Serves until the queue is closed or its last handle dropped.
     pub(super) fn serve(mut self, commands: &Receiver<Command>) {
         self.remove_leftovers();
+        if self.shared.state().index.bytes() > 0 {
+            self.prepare_notes_file();
+        }
         let mut held = None;
         loop {
             let command = match held.take() {
@@ -155,13 +158,12 @@ impl Writer {
                 }
                 // Nobody waits for an old one, and room that nobody waits for costs data.
                 Command::GiveRoom(wish) if Instant::now() >= wish.until => {}
-                Command::GiveRoom(Wish { place, answer, .. }) => {
-                    let given = self.give_room(place);
+                Command::GiveRoom(Wish { answer, .. }) => {
+                    let given = self.give_room();
                     if let Some(answer) = answer {
                         let _ = answer.send(given);
                     }
                 }
-                Command::Bury => self.bury(true),
                 Command::Barrier(answer) => {
                     let _ = answer.send(());
                 }
@@ -224,7 +226,12 @@ impl Writer {
 
     pub(super) fn close_active(&mut self) {
         if let Some(active) = self.active.take() {
-            self.shared.state().index.close(active.id, active.bytes);
+            let cut = active.of_notes && active.file.set_len(active.bytes).is_ok();
+            let mut state = self.shared.state();
+            if cut {
+                state.index.set_bytes(active.id, active.bytes);
+            }
+            state.index.close(active.id, active.bytes);
         }
     }
 
@@ -253,7 +260,7 @@ impl Writer {
 
     /// Writes and syncs one commit; on any failure the segment is retired.
     /// Answers where the records of the group lie.
-    fn write(&mut self, notes: &[Record], group: &[Append], bytes: u64) -> io::Result<Vec<Position>> {
+    pub(super) fn write(&mut self, notes: &[Record], group: &[Append], bytes: u64) -> io::Result<Vec<Position>> {
         let count = notes.len() + group.iter().map(|append| append.records.len()).sum::<usize>();
         if self.active.as_ref().is_some_and(|active| !active.fits(bytes, count)) {
             self.close_active();
@@ -367,7 +374,7 @@ impl Writer {
         } else if let Err(error) = self.shared.fs.remove(&self.path(id)) {
             self.shared.fault("remove a retired segment", &error);
             let bytes = file.bytes().unwrap_or(self.buf.len() as u64);
-            self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true, unused: true, elsewhere: false });
+            self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true, unused: true });
         }
     }
 

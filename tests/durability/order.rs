@@ -63,7 +63,11 @@ impl Dirt {
             "mkdir" | "mkdirat" | "rename" | "renameat" | "renameat2" | "unlink" | "unlinkat" => {
                 self.directories.extend(quoted(call).iter().map(parent));
             }
-            "pwrite64" | "ftruncate" | "fallocate" => self.files.extend(descriptor(call)),
+            "pwrite64" | "ftruncate" | "fallocate" => {
+                // That one holds nothing under this name.
+                let of_notes = |path: &PathBuf| path.file_name().is_some_and(|name| name == "notes");
+                self.files.extend(descriptor(call).filter(|path| !of_notes(path)));
+            }
             "fsync" | "fdatasync" => {
                 let path = descriptor(call).unwrap();
                 self.files.remove(&path);

@@ -1,11 +1,12 @@
-//! A spill that is far too small for an outage, and channels that matter more than others.
+//! A spill that is far too small for an outage, and channels that matter more than others; the power of its disk is cut
+//! while some give way to others.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Agent, Bench, Broker, Setup, Sim, audit, mqtt_source, number, pitwire, turn};
+use crate::support::{Agent, Bench, Broker, MIB, Setup, Sim, audit, form, mqtt_source, number, pitwire, signal, turn};
 
 const PRIORITIES: &str =
     "[priority]\nhigh = [\"brake.*\", \"gps.*\", \"lap.*\"]\nlow = [\"*.0?\", \"*.1?\", \"*.2?\"]\n";
@@ -24,17 +25,31 @@ fn a_spill_that_is_too_small_gives_up_the_channels_of_low_priority_and_declares_
     let _turn = turn(true);
     let bench = Bench::new();
     let Some(broker) = Broker::start(&bench) else { return };
+    let Some(disk) = bench.disk(64 * MIB) else { return };
+    let (length, cuts) = form(("12s", [5, 8].as_slice()), ("60s", &[5, 8, 10, 13, 17, 22, 28, 35, 43, 50]));
     // The store's folder is made later: until then nothing is stored.
     let store = format!("sqlite://{}", bench.path("not/yet/pitwire.db").display());
-    let spill = "disk_max = \"6MiB\"\nsegment_bytes = \"256KiB\"\nfree_min = \"0B\"\n".into();
+    let dir = disk.path().join("spill");
+    let spill = format!("dir = {dir:?}\ndisk_max = \"6MiB\"\nsegment_bytes = \"256KiB\"\nfree_min = \"0B\"\n");
     let more = PRIORITIES.to_owned() + &mqtt_source("car", &broker.url());
-    let mut agent = Agent::start(&bench, &Setup { store: store.clone(), spill, more, ..Setup::default() });
+    let state = disk.path().join("state");
+    let mut agent = Agent::start(&bench, &Setup { store: store.clone(), spill, more, state });
     agent.until_subscribed();
-    let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", "12s", "--mqtt", &broker.url()]);
+    let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", length, "--mqtt", &broker.url()]);
     let began = Instant::now();
-    agent.until("it is half over", |_| began.elapsed() > Duration::from_secs(6));
-    agent.kill();
-    agent.start_again();
+    let mut gave_way = 0;
+    for cut in cuts {
+        let before = agent.until_within(Duration::from_secs(90), "it is time for a cut", |_| {
+            began.elapsed() > Duration::from_secs(*cut)
+        });
+        gave_way += u32::from(before["ledger"]["dropped"]["overflow"].as_u64() > Some(0));
+        // The power of the gateway goes with that of its disk: nobody is told anything any more.
+        signal("STOP", agent.pid());
+        disk.cut_power();
+        agent.kill();
+        disk.power_on();
+        agent.start_again();
+    }
     let sent = sim.finish();
     agent.until_quiet();
     let full = agent.until("all of it is durable", |status| number(status, "/ledger/in_flight") == 0);
@@ -76,9 +91,11 @@ fn a_spill_that_is_too_small_gives_up_the_channels_of_low_priority_and_declares_
         *short.entry(class).or_default() += 1;
     }
     bench.figure(&format!(
-        "6 MiB for {} samples: {found:?}; seconds of channels that are short, by priority: {short:?}",
-        sent.sent()
+        "6 MiB for {} samples, {} power cuts, {gave_way} of them while some gave way: {found:?}; seconds of channels that are short, by priority: {short:?}",
+        sent.sent(),
+        cuts.len()
     ));
+    assert!(gave_way > 0, "no cut met a spill that gives something up");
     assert!(found.missing > 0 && found.missing == found.declared, "{found:?}");
     assert_eq!((found.extra, found.altered), (0, 0));
     assert_eq!((short.get("high"), short.get("normal")), (None, None), "{short:?}");

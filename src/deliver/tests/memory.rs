@@ -200,6 +200,21 @@ async fn a_disk_that_hangs_counts_as_one_that_fails_after_a_while() {
 }
 
 #[tokio::test]
+async fn a_disk_that_hangs_is_an_alarm_though_it_took_data_before() {
+    let dir = temporary();
+    let bench = Bench::start(&dir, Script::Refuses);
+    assert!(bench.offer(|b| b.serial(100), 100).await);
+    bench.until("spilled", |b| b.counts().backlog == SAMPLES).await;
+    assert_eq!(bench.stats.snapshot().alarm, "");
+    bench.disk.hangs(true);
+    assert!(bench.offer(|b| b.serial(100), 100).await);
+    bench.until("an alarm", |b| !b.stats.snapshot().alarm.is_empty()).await;
+    bench.disk.hangs(false);
+    bench.until("spilled", |b| b.counts().in_flight == 0).await;
+    bench.until("the alarm is over", |b| b.stats.snapshot().alarm.is_empty()).await;
+}
+
+#[tokio::test]
 async fn a_message_that_repeats_what_memory_has_dropped_counts_as_the_original() {
     let dir = temporary();
     let bench = nowhere(&dir, Overflow::DropOldest);

@@ -18,6 +18,18 @@ pub(in crate::spill) struct Doomed {
     pub(in crate::spill) ready: Option<Vec<(Position, Entry)>>,
 }
 
+/// What may be dropped. What is said of dropped data takes a segment, too: without a limit it would be given up for what
+/// is said of it, for ever.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::spill) enum MayGo {
+    /// Segments with a lower number: those that were there before.
+    Below(u64),
+    /// Those that hold more than notes.
+    Data,
+    /// The oldest, if it has a lower number and holds notes only, of so many bytes at most.
+    Notes { below: u64, bytes_max: u64 },
+}
+
 /// What there is to drop.
 pub(in crate::spill) enum Oldest {
     None,
@@ -46,15 +58,23 @@ impl Index {
         finished.map(of).collect()
     }
 
-    /// Reserves the oldest (or the newest) closed segment without a record in
-    /// flight, and says which of its records are still ready.
-    pub(in crate::spill) fn start_drop(&mut self, newest: bool, now: Instant) -> Oldest {
-        let mut closed = self.segments.iter_mut().filter(|(_, s)| {
+    /// Reserves the oldest (or the newest) closed segment that `may_go`, without
+    /// a record in flight, and says which of its records are still ready.
+    pub(in crate::spill) fn start_drop(&mut self, newest: bool, may_go: MayGo, now: Instant) -> Oldest {
+        let mut closed = self.segments.iter_mut().filter(|(id, s)| {
             let unreadable = s.retry_at.is_some_and(|at| at > now);
-            s.closed && s.in_flight == 0 && !s.dropping && !unreadable
+            let may_go = match may_go {
+                MayGo::Below(below) | MayGo::Notes { below, .. } => **id < below,
+                MayGo::Data => !s.scanned || s.weight > 0,
+            };
+            s.closed && s.in_flight == 0 && !s.dropping && !unreadable && may_go
         });
         // What is scanned already: the newest of an earlier process would be known only after all before it.
-        let chosen = if newest { closed.rfind(|(_, s)| s.scanned) } else { closed.next() };
+        let chosen = match may_go {
+            MayGo::Notes { bytes_max, .. } => closed.next().filter(|(_, s)| s.holds_notes_only(bytes_max)),
+            _ if newest => closed.rfind(|(_, s)| s.scanned),
+            _ => closed.next(),
+        };
         let Some((&id, segment)) = chosen else {
             return Oldest::None;
         };

@@ -5,10 +5,13 @@ mod damage;
 mod disk;
 mod faults;
 mod model;
+mod model_queues;
+mod notes;
 mod queues;
 mod recycled;
 mod seal;
 mod start;
+mod teller;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -21,6 +24,7 @@ use super::faulty::FaultyFs;
 use super::fs::Filesystem;
 use super::stats::{Gone, Observer};
 use super::*;
+use teller::{Teller, told_by};
 
 /// Remembers what it was told.
 #[derive(Default)]

@@ -58,7 +58,7 @@ struct Model {
 }
 
 /// xorshift64*: good enough to tear sectors.
-fn random(mut seed: u64) -> impl FnMut(usize) -> usize {
+pub(super) fn random(mut seed: u64) -> impl FnMut(usize) -> usize {
     seed |= 1;
     move |below| {
         seed ^= seed >> 12;
@@ -233,7 +233,7 @@ fn run(overflow: Overflow, key_file: Option<PathBuf>, actions: &[Action]) {
 }
 
 /// `PITWIRE_MODEL_OPS` for a longer run: so many operations, 30 a case.
-fn cases() -> u32 {
+pub(super) fn cases() -> u32 {
     let wanted = std::env::var("PITWIRE_MODEL_OPS").ok();
     wanted.and_then(|text| text.parse::<u32>().ok()).map_or(64, |operations| operations.div_ceil(30))
 }

@@ -225,19 +225,6 @@ async fn writers_of_all_priorities_at_once_stay_within_the_budget_and_lose_nothi
     assert!(of(0) > 0);
 }
 
-/// Says in a note which records are gone.
-struct Teller;
-
-const TOLD: u64 = u64::MAX;
-
-impl Observer for Teller {
-    fn dropped(&self, gone: Vec<Gone>) -> Vec<Record> {
-        let numbers = gone.iter().filter_map(|gone| gone.payload.as_ref().map(|payload| payload.slice(..8)));
-        let told: Vec<u8> = TOLD.to_le_bytes().into_iter().chain(numbers.flatten()).collect();
-        vec![Record { meta: Bytes::new(), payload: told.into(), weight: 0 }]
-    }
-}
-
 /// The power goes at each call to the file system in turn, while a queue gives way: each record that was promised is
 /// there afterwards, or it is known that it is not.
 #[tokio::test]
@@ -253,7 +240,8 @@ async fn a_power_cut_at_any_call_while_a_queue_gives_way_leaves_each_record_or_t
 async fn cut_while_a_queue_gives_way(config: &Config, restarts: bool) {
     let half = usize::try_from(SEGMENT / 2).unwrap() - 400;
     let open = |fs: &FaultyFs| {
-        let (queues, _) = Queues::open(config, &[High, Normal], Arc::new(fs.clone()), Arc::new(Teller)).unwrap();
+        let (queues, _) =
+            Queues::open(config, &[High, Normal], Arc::new(fs.clone()), Arc::new(Teller::default())).unwrap();
         queues.each().for_each(|(_, queue)| drop(recovered(queue)));
         queues
     };
@@ -291,9 +279,9 @@ async fn cut_while_a_queue_gives_way(config: &Config, restarts: bool) {
         let (mut there, mut told) = (Vec::new(), Vec::new());
         while queues.stats().backlog_records > queues.stats().in_flight_records {
             for (_, record) in soon(queues.next_batch(100, u64::MAX)).await.unwrap() {
-                match number(&record) {
-                    TOLD => told.extend(record.payload.as_chunks::<8>().0[1..].iter().map(|n| u64::from_le_bytes(*n))),
-                    number => there.push(number),
+                match told_by(&record) {
+                    Some(numbers) => told.extend(numbers),
+                    None => there.push(number(&record)),
                 }
             }
         }
