@@ -122,6 +122,7 @@ impl App {
             car: config.car.clone(),
             gateway: gateway.clone(),
             gaps: gaps.counts.clone(),
+            declared_bytes_max: config.spill.notes_bytes_max(),
         };
         let (spill, quarantine) = open_spills(&config, books).await?;
 

@@ -2,10 +2,12 @@
 //!
 //! Samples become gap events: by car, device and boot, joined as long as they follow each other, with their channels,
 //! times and count. Small rows that were gone with them (events, sessions, descriptions, clock mappings) are carried
-//! over as they are; gaps that had been declared are among them.
+//! over as they are. Gaps of the same reason that had been declared are joined with what follows them: what is said of
+//! dropped data stays small however much is dropped.
 //!
-//! Bounded: [`STRETCHES_MAX`] stretches of time for each device, then the last ones are joined; [`CARRIED_MAX`] small
-//! rows, then the rest is left out and said in the log. Deliberately absent: when and how the rows become durable.
+//! Bounded: [`STRETCHES_MAX`] stretches of time for each device, then the last ones are joined, and fewer, then without
+//! names of channels, where the rows have to fit a size; [`CARRIED_MAX`] small rows, then the rest is left out and said
+//! in the log. Deliberately absent: when and how the rows become durable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +23,8 @@ use crate::spill;
 
 /// Stretches of one device: of a segment of 8 MiB, and of what is dropped while nothing can be written.
 const STRETCHES_MAX: usize = 16;
+/// What a gap takes in a record beside its channels' names, bytes.
+const GAP_BYTES: usize = 400;
 /// Small rows carried over, about 200 B each: 0.2 MiB.
 const CARRIED_MAX: usize = 1_024;
 
@@ -37,6 +41,7 @@ pub(super) struct Lost {
     unknown: (u64, u64),
 }
 
+#[derive(Default)]
 struct Stretch {
     d_from: i64,
     d_to: i64,
@@ -45,6 +50,12 @@ struct Stretch {
     samples: u64,
     /// Empty: any.
     channels: BTreeSet<String>,
+    /// Channels that have no name here.
+    channels_more: u64,
+    /// The event that says exactly this, if there was one.
+    said: Option<EventRow>,
+    /// Samples of which an event spoke before.
+    said_samples: u64,
 }
 
 impl Lost {
@@ -76,10 +87,17 @@ impl Lost {
                 offset_us,
                 samples: u64::from(chunk.n.unsigned_abs()),
                 channels: BTreeSet::from([chunk.channel.clone()]),
+                ..Stretch::default()
             };
             self.join((chunk.car.clone(), chunk.device.clone(), chunk.boot), stretch);
         }
-        let Rows { channels, clocks, events, sessions, .. } = rows;
+        let Rows { channels, clocks, sessions, .. } = rows;
+        let (gaps, events): (Vec<_>, Vec<_>) =
+            rows.events.iter().map(|event| (event, self.declared_by(event))).partition(|(_, gap)| gap.is_some());
+        for (event, gap) in gaps {
+            let whose = (event.car.clone(), event.device.clone(), event.boot);
+            self.join(whose, gap.unwrap_or_default());
+        }
         let more = channels.len() + clocks.len() + events.len() + sessions.len();
         if self.carried.len() + more > CARRIED_MAX {
             tracing::error!(rows = more, "more events and descriptions are gone than can be carried over: left out");
@@ -87,13 +105,30 @@ impl Lost {
         }
         self.carried.channels.extend_from_slice(channels);
         self.carried.clocks.extend_from_slice(clocks);
-        self.carried.events.extend_from_slice(events);
+        self.carried.events.extend(events.into_iter().map(|(event, _)| event.clone()));
         self.carried.sessions.extend_from_slice(sessions);
+    }
+
+    /// What an event declared for this reason, if it is known from when to when.
+    fn declared_by(&self, event: &EventRow) -> Option<Stretch> {
+        let gap = (event.kind == KIND_GAP).then(|| Gap::parse(&event.text)).flatten()?;
+        let (d_from, d_to, samples) = (gap.d_from?, gap.d_to?, gap.samples?);
+        let plain = gap.reason == self.reason && gap.frames.is_none() && gap.records == 0 && !gap.may_be_stored;
+        plain.then(|| Stretch {
+            d_from,
+            d_to,
+            offset_us: event.t.saturating_sub(event.d),
+            samples,
+            channels: gap.channels.into_iter().collect(),
+            channels_more: gap.channels_more,
+            said: Some(event.clone()),
+            said_samples: samples,
+        })
     }
 
     fn add_span(&mut self, span: Span) {
         let Span { car, device, boot, d_from, d_to, offset_us, samples } = span;
-        self.join((car, device, boot), Stretch { d_from, d_to, offset_us, samples, channels: BTreeSet::new() });
+        self.join((car, device, boot), Stretch { d_from, d_to, offset_us, samples, ..Stretch::default() });
     }
 
     /// A place of the spill that is damaged: its record's meta may still say whose it was.
@@ -112,10 +147,37 @@ impl Lost {
     fn join(&mut self, whose: Whose, new: Stretch) {
         let stretches = self.stretches.entry(whose).or_default();
         let full = stretches.len() >= STRETCHES_MAX;
-        match stretches.last_mut().filter(|last| full || last.meets(&new)) {
-            Some(last) => last.join(new),
+        // The last first: what is gone comes in order, but for what was received again.
+        let met = stretches.iter().rposition(|earlier| earlier.meets(&new));
+        match met.or_else(|| stretches.len().checked_sub(1).filter(|_| full)) {
+            Some(at) => stretches[at].join(new),
             None => stretches.push(new),
         }
+    }
+
+    /// Joins stretches until the rows will take so many bytes at most: more is declared to be gone then than is, and
+    /// nothing less.
+    pub(super) fn fit(&mut self, bytes_max: u64) {
+        let mut at_most = STRETCHES_MAX;
+        while self.bytes() > bytes_max && at_most > 1 {
+            at_most /= 4;
+            for stretches in self.stretches.values_mut() {
+                let rest = stretches.split_off(at_most.min(stretches.len()));
+                rest.into_iter().for_each(|stretch| stretches[at_most - 1].join(stretch));
+            }
+        }
+        if self.bytes() > bytes_max {
+            let all = self.stretches.values_mut().flatten();
+            all.for_each(|stretch| (stretch.channels, stretch.channels_more, stretch.said) = Default::default());
+        }
+    }
+
+    /// About what the gaps take in records.
+    fn bytes(&self) -> u64 {
+        let names = |stretch: &Stretch| -> usize {
+            stretch.channels.iter().take(CHANNELS_MAX).map(|name| name.len() + 3).sum()
+        };
+        self.stretches.values().flatten().map(|stretch| (GAP_BYTES + names(stretch)) as u64).sum()
     }
 
     /// Gives out what is gone as rows, of `car` at the UTC `now` where neither is known.
@@ -125,11 +187,17 @@ impl Lost {
         }
         let mut rows = std::mem::take(&mut self.carried);
         for ((car, device, boot), stretches) in std::mem::take(&mut self.stretches) {
-            for Stretch { d_from, d_to, offset_us, samples, channels } in stretches {
-                let gap =
-                    Gap { d_from: Some(d_from), d_to: Some(d_to), samples: Some(samples), ..Gap::new(self.reason) };
+            for Stretch { d_from, d_to, offset_us, samples, channels, channels_more, said, said_samples } in stretches {
+                if let Some(event) = said {
+                    rows.events.push(event);
+                    continue;
+                }
+                let new = Gap::new(self.reason);
+                let gap = Gap { d_from: Some(d_from), d_to: Some(d_to), samples: Some(samples), channels_more, ..new };
                 let gap = gap.with_channels(channels);
-                self.counts.add(&gap);
+                if samples > said_samples {
+                    self.counts.add(&Gap { samples: Some(samples - said_samples), ..gap.clone() });
+                }
                 let t = d_from.saturating_add(offset_us);
                 rows.events.push(event((car.clone(), device.clone(), boot), t, d_from, &gap));
             }
@@ -155,9 +223,13 @@ impl Stretch {
     fn join(&mut self, other: Self) {
         (self.d_from, self.d_to) = (self.d_from.min(other.d_from), self.d_to.max(other.d_to));
         self.samples += other.samples;
+        self.said_samples += other.said_samples;
+        self.said = None;
+        self.channels_more = self.channels_more.max(other.channels_more);
         // Names beyond what an event lists would only be counted. None at all means any.
         if self.channels.is_empty() || other.channels.is_empty() || self.channels.len() > 8 * CHANNELS_MAX {
             self.channels.clear();
+            self.channels_more = 0;
         } else {
             self.channels.extend(other.channels);
         }
@@ -253,6 +325,28 @@ mod tests {
     }
 
     #[test]
+    fn gaps_that_were_dropped_are_joined_with_what_follows_them_and_counted_once() {
+        let counts = Arc::new(GapCounts::default());
+        let mut lost = Lost::new(Reason::Overflow, counts.clone());
+        let mut words = Rows::default();
+        for at in 0..1_000 {
+            lost.add_rows(&rows(vec![chunk("ecu", if at % 2 == 0 { "rpm" } else { "oil" }, at * 200_000, 20)]));
+            words.events.extend(lost.take("44", NOW).unwrap().events);
+        }
+        // Of another reason: it stays what it is.
+        let other = event(("44".into(), "ecu".into(), 3), 5, 5, &Gap::new(Reason::Restart));
+        words.events.push(other.clone());
+        lost.add(&gone(&words, true));
+        lost.add_rows(&rows(vec![chunk("ecu", "rpm", 200_000_000, 20)]));
+        let joined = lost.take("44", NOW).unwrap().events;
+        assert_eq!((joined.len(), &joined[0]), (2, &other));
+        let gap = Gap::parse(&joined[1].text).unwrap();
+        assert_eq!((gap.d_from, gap.d_to, gap.samples), (Some(0), Some(200_000_190), Some(20_020)));
+        assert_eq!((gap.channels, gap.channels_more), (vec!["oil".to_owned(), "rpm".into()], 0));
+        assert_eq!(counts.snapshot()[3].samples, 20_020);
+    }
+
+    #[test]
     fn without_the_payload_the_meta_names_device_and_time_and_without_both_the_samples_are_counted() {
         let mut lost = Lost::new(Reason::Damaged, Arc::default());
         lost.add(&gone(&rows(vec![chunk("ecu", "rpm", 100, 20), chunk("ecu", "oil", 90, 5)]), false));
@@ -270,6 +364,27 @@ mod tests {
         let known = Gap { d_from: Some(90), d_to: Some(290), samples: Some(25), ..Gap::new(Reason::Damaged) };
         let unknown = Gap { samples: Some(9), records: 4, ..Gap::new(Reason::Damaged) };
         assert_eq!(gaps, [("ecu", 1_090, known), ("", NOW.0, unknown)]);
+    }
+
+    #[test]
+    fn what_is_said_fits_a_size_and_says_no_less_for_it() {
+        let samples = |events: &[EventRow]| events.iter().map(|event| event.number).sum::<i64>();
+        for (bytes_max, expected) in [(1 << 20, 16 * 4), (30_000, 4 * 4), (8_000, 4), (2_000, 4)] {
+            let mut lost = Lost::new(Reason::Overflow, Arc::default());
+            for n in 0..16 * 4 * 10 {
+                let (device, channel) = (format!("device{}", n % 4), format!("some.longer.name.{}", n / 4 % 10));
+                lost.add_rows(&rows(vec![chunk(&device, &channel, n / 40 * 5_000_000, 2)]));
+            }
+            lost.fit(bytes_max);
+            let made = lost.take("44", NOW).unwrap();
+            assert_eq!((made.events.len(), samples(&made.events)), (expected, 1_280), "{bytes_max}");
+            let bytes = rows_record(&made, &[], &Ledger::new(), "").payload.len() as u64;
+            assert!(bytes <= bytes_max, "{bytes} of {bytes_max}");
+            let gaps: Vec<_> = made.events.iter().map(|event| Gap::parse(&event.text).unwrap()).collect();
+            assert!(gaps.iter().all(|gap| gap.covers_channel("some.longer.name.7")));
+            assert!(gaps.iter().all(|gap| gap.channels.is_empty() == (bytes_max == 2_000)));
+            assert_eq!(gaps.iter().map(|gap| gap.d_to.unwrap()).max(), Some(15 * 5_000_000 + 10));
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct SpillLedger {
     pub gateway: Arc<Gateway>,
     /// Where gaps are counted.
     pub gaps: Arc<GapCounts>,
+    /// What the spill takes of declarations at once, bytes: [`spill::Config::notes_bytes_max`].
+    pub declared_bytes_max: u64,
 }
 
 impl SpillLedger {
@@ -40,6 +42,8 @@ impl SpillLedger {
 
     /// What the store is to know of `lost`.
     fn declared(&self, mut lost: Lost) -> Vec<Record> {
+        // The rest is for what waits already, and for what frames take.
+        lost.fit(self.declared_bytes_max / 3);
         self.records(lost.take(&self.car, self.gateway.now_utc()))
     }
 
@@ -116,6 +120,7 @@ mod tests {
             car: "44".into(),
             gateway: Gateway::new(SystemClock::shared(), Trust::System),
             gaps: Arc::default(),
+            declared_bytes_max: 16 << 10,
         };
         let position = Position { segment: 1, record: 0 };
         let record = rows_record(&Rows::default(), &[(ledger.source("ecu"), 5)], &ledger, "");

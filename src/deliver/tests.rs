@@ -120,10 +120,14 @@ impl Bench {
         };
         let gaps: Arc<GapCounts> = Arc::default();
         let gateway = Gateway::new(SystemClock::shared(), Trust::System);
-        let books =
-            SpillLedger { ledger: ledger.clone(), car: "44".into(), gateway: gateway.clone(), gaps: gaps.clone() };
-        let books = Arc::new(books);
         let spill = config("spill", setup.overflow);
+        let books = Arc::new(SpillLedger {
+            ledger: ledger.clone(),
+            car: "44".into(),
+            gateway: gateway.clone(),
+            gaps: gaps.clone(),
+            declared_bytes_max: spill.notes_bytes_max(),
+        });
         let (spill, _) = Queues::open(&spill, &setup.priorities, Arc::new(disk.clone()), books).unwrap();
         let quarantine = config("quarantine", Overflow::DropOldest);
         let (quarantine, _) = Spill::open(quarantine, Arc::new(quarantine_disk.clone()), Arc::new(())).unwrap();

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Agent, Bench, Broker, MIB, Setup, Sim, audit, form, mqtt_source, number, pitwire, signal, turn};
+use crate::support::{
+    Agent, Bench, Broker, MIB, Setup, Sim, audit, form, long, mqtt_source, number, pitwire, signal, turn,
+};
 
 const PRIORITIES: &str =
     "[priority]\nhigh = [\"brake.*\", \"gps.*\", \"lap.*\"]\nlow = [\"*.0?\", \"*.1?\", \"*.2?\"]\n";
@@ -59,6 +61,7 @@ fn a_spill_that_is_too_small_gives_up_the_channels_of_low_priority_and_declares_
         queue[what].as_u64().unwrap()
     };
     assert_eq!(of("high", "dropped_samples"), 0, "{full:#}");
+    assert_eq!(number(&full, "/spill/undeclared_records"), 0, "{full:#}");
     assert!(of("low", "dropped_samples") > 0 && of("high", "backlog_samples") > 0, "{full:#}");
     assert!(number(&full, "/spill/disk_bytes") <= 6 << 20, "{full:#}");
 
@@ -98,6 +101,8 @@ fn a_spill_that_is_too_small_gives_up_the_channels_of_low_priority_and_declares_
     assert!(gave_way > 0, "no cut met a spill that gives something up");
     assert!(found.missing > 0 && found.missing == found.declared, "{found:?}");
     assert_eq!((found.extra, found.altered), (0, 0));
-    assert_eq!((short.get("high"), short.get("normal")), (None, None), "{short:?}");
+    assert_eq!(short.get("high"), None, "{short:?}");
+    // A minute of what is not low is more than the spill holds.
+    assert!(long() || !short.contains_key("normal"), "{short:?}");
     assert!(short.get("low").copied().unwrap_or_default() > 0, "{short:?}");
 }

@@ -103,6 +103,7 @@ async fn mend(place: &Place, path: &Path, dry_run: bool) -> Result<(Damage, u64)
         car: place.car.clone(),
         gateway: Gateway::new(SystemClock::shared(), Trust::System),
         gaps: Arc::default(),
+        declared_bytes_max: place.config.notes_bytes_max(),
     };
     let config = spill::Config { dir: path.to_owned(), ..place.config.clone() };
     let written = repair(config, &damage, Arc::new(books)).await.map_err(|error| match error {
