@@ -73,8 +73,10 @@ soak-pipeline: setup-build ## the engine's semantics, bottlenecks and model-chec
 bench-partition-key: setup-build cassandra-jars ## the partition key of `chunks` against another, on a Cassandra of its own (5 min)
 	@benches/partition_key/run
 
-bench-spill: setup-build ## the disk queue beside dd, its bytes on the device, its start (another disk by BENCH=/mnt/x)
-	@cargo bench --package pitwire --bench spill -- $(BENCH)
+bench-spill: setup-build ## the disk queue beside dd, its bytes on the device, its start; a drain, and a healthy uplink (10 min; another disk by BENCH=/mnt/x)
+	@tests/setup test
+	@status=0; cargo bench --package pitwire --bench spill -- $(BENCH) || status=$$?; \
+	benches/spill_system || status=$$?; exit $$status
 
 bench-peers: setup-build ## the pipeline engine beside its peers: Rust crates, asyncio, SPDL (10 min; docs/benchmarks.md)
 	@benches/peers/run

@@ -190,6 +190,7 @@ impl Looker {
             disk_bytes: spill.disk_bytes,
             reserve_bytes: spill.reserve_bytes,
             disk_max_bytes: spill.disk_max_bytes,
+            segment_bytes: spill.segment_bytes,
             written_bytes: spill.written_bytes,
             commits: spill.commits,
             syncs: spill.syncs,

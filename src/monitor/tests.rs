@@ -121,6 +121,7 @@ fn status() -> Status {
             disk_bytes: 512,
             reserve_bytes: 128,
             disk_max_bytes: 2_147_483_648,
+            segment_bytes: 8_388_608,
             written_bytes: 1024,
             commits: 1,
             syncs: 2,

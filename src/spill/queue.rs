@@ -297,6 +297,7 @@ impl Spill {
             in_flight_records: index.in_flight(),
             disk_bytes: state.disk_bytes(),
             disk_max_bytes: shared.config.disk_max.as_u64(),
+            segment_bytes: shared.config.segment_bytes.as_u64(),
             segments: index.segments() as u64,
             encrypted: shared.key.is_some(),
             locked_segments: state.locked_segments,

@@ -211,6 +211,7 @@ fn sum(a: Stats, b: Stats) -> Stats {
         disk_bytes: a.disk_bytes + b.disk_bytes,
         // They share it.
         disk_max_bytes: a.disk_max_bytes,
+        segment_bytes: a.segment_bytes,
         segments: a.segments + b.segments,
         encrypted: a.encrypted,
         locked_segments: a.locked_segments + b.locked_segments,

@@ -23,6 +23,8 @@ pub struct Stats {
     pub disk_bytes: u64,
     /// The cap on them.
     pub disk_max_bytes: u64,
+    /// `segment_bytes`.
+    pub segment_bytes: u64,
     /// Segments in use.
     pub segments: u64,
     /// Whether what is written is sealed.

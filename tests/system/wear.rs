@@ -4,7 +4,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::{Agent, Bench, Broker, MIB, Setup, Sim, audit, form, mqtt_source, number, profile, turn};
+use crate::support::{
+    Agent, Bench, Broker, Keyspace, MIB, Setup, Sim, audit, form, mqtt_source, number, profile, shared_node, turn,
+};
 
 /// Bytes that a device may be told to write for each byte of the spill. Small commits cost the file system's own
 /// blocks; see the contract's fifth point.
@@ -75,4 +77,32 @@ fn an_outage_takes_of_the_disk_what_it_spills_and_a_healthy_uplink_takes_nothing
     assert!((written as f64) < told as f64 * WRITTEN_FACTOR_MAX, "{written} for {told}");
     // Segments are allocated whole.
     assert!(used <= told.next_multiple_of(8 * MIB), "{used} of {told}");
+}
+
+#[test]
+fn a_wide_car_with_a_healthy_uplink_to_cassandra_writes_nothing_to_the_spill() {
+    let (length, outlives) = form(("8s", Duration::from_secs(60)), ("60s", Duration::from_secs(120)));
+    let _turn = turn(true);
+    let Some(node) = shared_node() else { return };
+    let bench = Bench::new();
+    let Some(broker) = Broker::start(&bench) else { return };
+    let Some(disk) = bench.disk(64 * MIB) else { return };
+    let keyspace = Keyspace::new(&node);
+    keyspace.apply();
+    let (spill, state) = (format!("dir = {:?}\n", disk.path().join("spill")), disk.path().join("state"));
+    let more = mqtt_source("car", &broker.url());
+    let mut agent = Agent::start(&bench, &Setup { store: keyspace.url(), spill, more, state });
+    agent.until_ready();
+    let before = disk.written_bytes();
+    let sent = Sim::start(&bench, "sent", &["--tier", "wide", "--for", length, "--mqtt", &broker.url()]).finish();
+    let last = agent.until_home(outlives);
+    let (told, written) = (number(&last, "/spill/written_bytes"), disk.written_bytes() - before);
+    agent.terminate();
+    let found = audit(sent.path(), &keyspace.url());
+    bench.figure(&format!(
+        "{length} of a wide car: {found:?}; the spill wrote {told} B, the device {written} B for spill and state ({} build)",
+        profile()
+    ));
+    found.assert_exact();
+    assert_eq!((told, number(&last, "/spill/commits")), (0, 0), "{last:#}");
 }

@@ -67,7 +67,7 @@ export function makeStatus(state, car, now_us) {
     spill: {
       state: mode === "full" ? "full" : away ? "spilling" : draining ? "draining" : "idle",
       detail: mode === "full" ? "the disk budget is used up: new samples are refused at the sources. Free space, or raise spill.disk_max" : "",
-      backlog_samples: backlog, backlog_records: round(backlog / 310), disk_bytes: mode === "full" ? 2_140_000_000 : backlog * 2600, reserve_bytes: 0, disk_max_bytes: 2_147_483_648,
+      backlog_samples: backlog, backlog_records: round(backlog / 310), disk_bytes: mode === "full" ? 2_140_000_000 : backlog * 2600, reserve_bytes: 0, disk_max_bytes: 2_147_483_648, segment_bytes: 8_388_608,
       written_bytes: backlog * 2600 + 9_400_000, syncs: 41 + (away ? round(since_s * 5) : 0), oldest_age_s: away ? since_s + 31 : draining ? 240 : null, quarantine_records: 1, encrypted: true, locked_segments: 0,
       drain: draining ? { done: drained, total: 400_000, rate_per_s: 3100, left_s: (400_000 - drained) / 3100 } : null,
     },

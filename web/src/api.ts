@@ -146,6 +146,7 @@ export interface Spill {
   disk_bytes: number;
   reserve_bytes: number;
   disk_max_bytes: number;
+  segment_bytes: number;
   written_bytes: number;
   syncs: number;
   oldest_age_s: number | null;

@@ -163,7 +163,9 @@ fn question(arguments: Arguments) -> Result<Question, Failure> {
         disk_max_bytes: disk
             .or(measured.and_then(|measured| measured.disk_max_bytes))
             .unwrap_or(spill.disk_max.as_u64() as f64),
-        segment_bytes: spill.segment_bytes.as_u64() as f64,
+        segment_bytes: measured
+            .and_then(|measured| measured.segment_bytes)
+            .unwrap_or(spill.segment_bytes.as_u64() as f64),
         durable_within: measured.and_then(|measured| measured.durable_within).unwrap_or(deliver.durable_within),
         flush_after: measured.and_then(|measured| measured.flush_after).unwrap_or(deliver.flush_after),
         uplink_bit_per_s: arguments.uplink,

@@ -22,6 +22,7 @@ pub(super) struct Measured {
     pub(super) spill_bytes_per_sample: Option<f64>,
     pub(super) uplink_bytes_per_sample: Option<f64>,
     pub(super) disk_max_bytes: Option<f64>,
+    pub(super) segment_bytes: Option<f64>,
     pub(super) durable_within: Option<Duration>,
     pub(super) flush_after: Option<Duration>,
     /// Queues of the spill, one for each priority.
@@ -66,6 +67,7 @@ fn of(status: &Value, before: Option<&Value>) -> Option<Measured> {
         uplink_bytes_per_sample: number(status, "/store/bytes_written")
             .and_then(|bytes| ratio(bytes, "/store/samples_written")),
         disk_max_bytes: number(status, "/spill/disk_max_bytes"),
+        segment_bytes: number(status, "/spill/segment_bytes"),
         durable_within: duration("/deliver/durable_within_ms"),
         flush_after: duration("/deliver/flush_after_ms"),
         queues: status.pointer("/spill/priorities").and_then(Value::as_array).map_or(1, |queues| queues.len().max(1)),
@@ -100,7 +102,8 @@ mod tests {
             "uptime_s": uptime_s,
             "ledger": {"received": received},
             "sources": [{"devices": [{"car": "44", "device": "ecu"}, {"car": "44", "device": "ecu"}, {"car": "44", "device": "gps"}]}],
-            "spill": {"written_bytes": 1_020_480, "commits": 10, "spilled_samples": 100_000, "disk_max_bytes": 4096},
+            "spill": {"written_bytes": 1_020_480, "commits": 10, "spilled_samples": 100_000, "disk_max_bytes": 4096,
+                      "segment_bytes": 1024},
             "store": {"bytes_written": 900, "samples_written": 100},
             "deliver": {"durable_within_ms": 1_000, "flush_after_ms": 200},
         })
@@ -113,6 +116,7 @@ mod tests {
         assert_eq!(measured.spill_bytes_per_sample, Some(10.0));
         assert_eq!(measured.uplink_bytes_per_sample, Some(9.0));
         assert_eq!(measured.durable_within, Some(Duration::from_secs(1)));
+        assert_eq!((measured.disk_max_bytes, measured.segment_bytes), (Some(4_096.0), Some(1_024.0)));
         let later = of(&status(12.0, 8_000), Some(&status(10.0, 5_000))).unwrap();
         assert_eq!(later.rate_per_s, 1_500.0);
     }

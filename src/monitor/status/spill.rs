@@ -27,6 +27,8 @@ pub struct SpillStatus {
     pub reserve_bytes: u64,
     /// What it may take on the disk, bytes.
     pub disk_max_bytes: u64,
+    /// Size of a segment, which is what it takes and gives up at a time, bytes.
+    pub segment_bytes: u64,
     /// Written since the agent's start, bytes.
     pub written_bytes: u64,
     /// Commits: appends that were joined and made durable by one sync.

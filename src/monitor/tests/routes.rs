@@ -43,7 +43,7 @@ async fn the_status_is_the_contracts_word_for_word() {
         },
         "spill": {"state": "draining", "detail": "", "encrypted": true, "locked_segments": 2, "backlog_samples": 15,
                   "backlog_records": 1, "spilled_samples": 115, "disk_bytes": 512, "reserve_bytes": 128,
-                  "disk_max_bytes": 2_147_483_648_u64, "written_bytes": 1024, "commits": 1, "syncs": 2, "oldest_age_s": null,
+                  "disk_max_bytes": 2_147_483_648_u64, "segment_bytes": 8_388_608, "written_bytes": 1024, "commits": 1, "syncs": 2, "oldest_age_s": null,
                   "drain": {"done": 85, "total": 100, "rate_per_s": 42.5, "shrinks_per_s": 30.0, "left_s": 0.5},
                   "priorities": [
                       {"priority": "normal", "backlog_samples": 5, "dropped_samples": 0, "disk_bytes": 256},

@@ -154,8 +154,9 @@ impl MqttConfig {
         if self.receive_maximum == 0 {
             faults.push(("receive_maximum", "must be at least 1".into()));
         }
-        if self.keep_alive < Duration::from_secs(1) {
-            faults.push(("keep_alive", "must be at least 1s".into()));
+        // Below that the client refuses to work, above it does not fit into a packet.
+        if !(Duration::from_secs(5)..=Duration::from_secs(u16::MAX.into())).contains(&self.keep_alive) {
+            faults.push(("keep_alive", "must be from 5s to 18h".into()));
         }
         faults
     }

@@ -117,14 +117,28 @@ impl Client {
 }
 
 impl EventLoop {
-    /// The next thing that happens. Connects if nothing is connected, without a pause.
+    /// The next thing that happens. Connects if nothing is connected, without a pause. Whatever the broker sends is a
+    /// sign of life: its answer to a ping may wait behind all that it sends again after an outage, and a connection that
+    /// is given up for that begins anew with the same.
     ///
     /// # Cancel safety
     /// None: a packet may be cut. Drop it only to [`Self::give_up`].
     pub(super) async fn poll(&mut self) -> Result<Incoming, Lost> {
         match self {
-            Self::V5(events) => events.poll().await.map(of_5).map_err(|error| lost_of_5(&error)),
-            Self::V311(events) => events.poll().await.map(of_311).map_err(|error| lost_of_311(&error)),
+            Self::V5(events) => {
+                let event = events.poll().await.map_err(|error| lost_of_5(&error))?;
+                if matches!(event, rumqttc::v5::Event::Incoming(_)) {
+                    events.state.await_pingresp = false;
+                }
+                Ok(of_5(event))
+            }
+            Self::V311(events) => {
+                let event = events.poll().await.map_err(|error| lost_of_311(&error))?;
+                if matches!(event, rumqttc::Event::Incoming(_)) {
+                    events.state.await_pingresp = false;
+                }
+                Ok(of_311(event))
+            }
         }
     }
 

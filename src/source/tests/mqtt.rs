@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::receipt::Receipt;
 
+mod busy;
 mod versions;
 
 /// Whatever is promised holds in both.

@@ -1,6 +1,8 @@
 //! Random operations, faults and power cuts against a plain list.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use proptest::prelude::*;
 
@@ -232,6 +234,26 @@ fn run(overflow: Overflow, key_file: Option<PathBuf>, actions: &[Action]) {
     });
 }
 
+/// Operations of one test: its figure, once all of its cases have passed.
+pub(super) struct Tally(AtomicU32, AtomicU64);
+
+impl Tally {
+    pub(super) const fn new() -> Self {
+        Self(AtomicU32::new(0), AtomicU64::new(0))
+    }
+
+    /// A case of so many operations has passed, of `cases`.
+    pub(super) fn passed(&self, operations: usize, cases: u32) {
+        let all = self.1.fetch_add(operations as u64, Ordering::Relaxed) + operations as u64;
+        if self.0.fetch_add(1, Ordering::Relaxed) + 1 == cases {
+            let test = std::thread::current().name().unwrap_or("?").to_owned();
+            let line = format!("battery | {test} | {all} operations in {cases} cases: 0 violations\n");
+            // Past the harness's capture.
+            std::io::stderr().write_all(line.as_bytes()).unwrap();
+        }
+    }
+}
+
 /// `PITWIRE_MODEL_OPS` for a longer run: so many operations, 30 a case.
 pub(super) fn cases() -> u32 {
     let wanted = std::env::var("PITWIRE_MODEL_OPS").ok();
@@ -246,7 +268,9 @@ proptest! {
         drop_oldest in any::<bool>(),
         actions in prop::collection::vec(action(), 1..60),
     ) {
+        static TALLY: Tally = Tally::new();
         run(if drop_oldest { Overflow::DropOldest } else { Overflow::Block }, None, &actions);
+        TALLY.passed(actions.len(), cases());
     }
 }
 
@@ -260,6 +284,8 @@ proptest! {
         actions in prop::collection::vec(action(), 1..60),
     ) {
         let key = seal::KeyFile::new(1);
+        static TALLY: Tally = Tally::new();
         run(if drop_oldest { Overflow::DropOldest } else { Overflow::Block }, Some(key.path()), &actions);
+        TALLY.passed(actions.len(), cases().div_ceil(4));
     }
 }

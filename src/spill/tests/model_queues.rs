@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
-use super::model::{cases, random};
+use super::model::{Tally, cases, random};
 use super::*;
 use crate::priority::Priority::{self, High, Low, Normal};
 
@@ -273,5 +273,7 @@ proptest! {
             }
             model.queues.close().await;
         });
+        static TALLY: Tally = Tally::new();
+        TALLY.passed(actions.len(), cases().div_ceil(4));
     }
 }
