@@ -45,7 +45,7 @@ fn main() -> Result<ExitCode, Failure> {
     let dir = wanted.map_or_else(|| PathBuf::from("target/bench-spill"), PathBuf::from);
     std::fs::create_dir_all(&dir)?;
     let place = tempfile::tempdir_in(&dir)?;
-    println!("{:<58} {:>13}  {}", "what", "figure", "bound");
+    println!("{:<58} {:>13}  bound", "what", "figure");
     runtime.block_on(async {
         appends(place.path()).await?;
         starts(place.path()).await?;

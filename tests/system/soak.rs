@@ -137,7 +137,7 @@ fn soak_with_random_faults_leaves_nothing_missing_and_the_agent_as_small_as_it_w
     let _turn = turn(true);
     let bench = Bench::new();
     bench.figure(&format!("{seconds} s, PITWIRE_SOAK_SEED={seed}"));
-    let Some(broker) = Broker::start_with_a_disk(&bench) else { return };
+    let Some(broker) = Broker::start_that_can_restart(&bench) else { return };
     let Some(disk) = bench.disk(32 * MIB) else { return };
     let Some(node) = OwnNode::start(&bench) else { return };
     let keyspace = Keyspace::new(node.address());

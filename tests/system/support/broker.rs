@@ -31,6 +31,13 @@ impl Broker {
         Self::start_with(bench, &(place + "autosave_on_changes true\nautosave_interval 1\n"))
     }
 
+    /// One that writes down what it has when it is told to end, and only then: it stays fast.
+    pub(crate) fn start_that_can_restart(bench: &Bench) -> Option<Self> {
+        let dir = bench.path("mosquitto");
+        std::fs::create_dir(&dir).unwrap();
+        Self::start_with(bench, &format!("persistence true\npersistence_location {}/\n", dir.display()))
+    }
+
     fn start_with(bench: &Bench, more: &str) -> Option<Self> {
         let test = std::thread::current().name().unwrap_or("?").to_owned();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
