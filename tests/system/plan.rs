@@ -89,8 +89,9 @@ impl Outage {
 
 #[test]
 fn an_outage_of_a_wide_car_takes_the_disk_and_the_flash_that_the_plan_says() {
-    // The short form goes at a quarter of the pace: a machine that does other things keeps up.
-    let (speed, car_s, room_bytes) = if long() { (1.0, 600, 2 << 30) } else { (0.25, 10, 256 << 20) };
+    // The short form goes at a quarter of the pace: a machine that does other things keeps up. It fills a segment and a
+    // half: some commits more make no further segment.
+    let (speed, car_s, room_bytes) = if long() { (1.0, 600, 2 << 30) } else { (0.25, 12, 256 << 20) };
     let _turn = turn(true);
     let bench = Bench::new();
     let Some(broker) = Broker::start(&bench) else { return };
