@@ -12,12 +12,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_64;
+mod stretch;
 
+use self::stretch::{Stretch, event};
 use super::record::{Meta, Span};
 use crate::gap::{CHANNELS_MAX, Gap, GapCounts, KIND_GAP, Reason};
-use crate::limits::CHUNK_SPAN_US;
-use crate::row::{EventRow, Rows, day_of};
+use crate::row::{EventRow, Rows};
 use crate::sample::UnixMicros;
 use crate::spill;
 
@@ -39,23 +39,6 @@ pub(super) struct Lost {
     carried: Rows,
     /// Of records whose content is unknown: how many, and their samples.
     unknown: (u64, u64),
-}
-
-#[derive(Default)]
-struct Stretch {
-    d_from: i64,
-    d_to: i64,
-    /// UTC − device time.
-    offset_us: i64,
-    samples: u64,
-    /// Empty: any.
-    channels: BTreeSet<String>,
-    /// Channels that have no name here.
-    channels_more: u64,
-    /// The event that says exactly this, if there was one.
-    said: Option<EventRow>,
-    /// Samples of which an event spoke before.
-    said_samples: u64,
 }
 
 impl Lost {
@@ -92,11 +75,12 @@ impl Lost {
             self.join((chunk.car.clone(), chunk.device.clone(), chunk.boot), stretch);
         }
         let Rows { channels, clocks, sessions, .. } = rows;
-        let (gaps, events): (Vec<_>, Vec<_>) =
-            rows.events.iter().map(|event| (event, self.declared_by(event))).partition(|(_, gap)| gap.is_some());
-        for (event, gap) in gaps {
-            let whose = (event.car.clone(), event.device.clone(), event.boot);
-            self.join(whose, gap.unwrap_or_default());
+        let mut events = Vec::new();
+        for event in &rows.events {
+            match self.declared_by(event) {
+                Some(gap) => self.join((event.car.clone(), event.device.clone(), event.boot), gap),
+                None => events.push(event.clone()),
+            }
         }
         let more = channels.len() + clocks.len() + events.len() + sessions.len();
         if self.carried.len() + more > CARRIED_MAX {
@@ -105,7 +89,7 @@ impl Lost {
         }
         self.carried.channels.extend_from_slice(channels);
         self.carried.clocks.extend_from_slice(clocks);
-        self.carried.events.extend(events.into_iter().map(|(event, _)| event.clone()));
+        self.carried.events.append(&mut events);
         self.carried.sessions.extend_from_slice(sessions);
     }
 
@@ -180,76 +164,25 @@ impl Lost {
         self.stretches.values().flatten().map(|stretch| (GAP_BYTES + names(stretch)) as u64).sum()
     }
 
-    /// Gives out what is gone as rows, of `car` at the UTC `now` where neither is known.
+    /// Gives out what is gone as rows, of `car` at the UTC `now` where neither is known. The gaps stand first: where not
+    /// everything has room, they are what matters.
     pub(super) fn take(&mut self, car: &str, now: UnixMicros) -> Option<Rows> {
         if self.is_empty() {
             return None;
         }
-        let mut rows = std::mem::take(&mut self.carried);
-        for ((car, device, boot), stretches) in std::mem::take(&mut self.stretches) {
-            for Stretch { d_from, d_to, offset_us, samples, channels, channels_more, said, said_samples } in stretches {
-                if let Some(event) = said {
-                    rows.events.push(event);
-                    continue;
-                }
-                let new = Gap::new(self.reason);
-                let gap = Gap { d_from: Some(d_from), d_to: Some(d_to), samples: Some(samples), channels_more, ..new };
-                let gap = gap.with_channels(channels);
-                if samples > said_samples {
-                    self.counts.add(&Gap { samples: Some(samples - said_samples), ..gap.clone() });
-                }
-                let t = d_from.saturating_add(offset_us);
-                rows.events.push(event((car.clone(), device.clone(), boot), t, d_from, &gap));
-            }
+        let mut events = Vec::new();
+        for (whose, stretches) in std::mem::take(&mut self.stretches) {
+            events.extend(stretches.into_iter().map(|stretch| stretch.into_event(&whose, self.reason, &self.counts)));
         }
         let (records, samples) = std::mem::take(&mut self.unknown);
         if records > 0 {
             let gap = Gap { samples: Some(samples), records, ..Gap::new(self.reason) };
             self.counts.add(&gap);
-            rows.events.push(event((car.to_owned(), String::new(), 0), now.0, 0, &gap));
+            events.push(event((car.to_owned(), String::new(), 0), now.0, 0, &gap));
         }
-        Some(rows)
-    }
-}
-
-impl Stretch {
-    /// Whether nothing that was stored can lie between the two, but for a pause of the device.
-    fn meets(&self, other: &Self) -> bool {
-        self.offset_us == other.offset_us
-            && other.d_from <= self.d_to.saturating_add(CHUNK_SPAN_US)
-            && self.d_from <= other.d_to.saturating_add(CHUNK_SPAN_US)
-    }
-
-    fn join(&mut self, other: Self) {
-        (self.d_from, self.d_to) = (self.d_from.min(other.d_from), self.d_to.max(other.d_to));
-        self.samples += other.samples;
-        self.said_samples += other.said_samples;
-        self.said = None;
-        self.channels_more = self.channels_more.max(other.channels_more);
-        // Names beyond what an event lists would only be counted. None at all means any.
-        if self.channels.is_empty() || other.channels.is_empty() || self.channels.len() > 8 * CHANNELS_MAX {
-            self.channels.clear();
-            self.channels_more = 0;
-        } else {
-            self.channels.extend(other.channels);
-        }
-    }
-}
-
-fn event((car, device, boot): Whose, t: i64, d: i64, gap: &Gap) -> EventRow {
-    let text = gap.text();
-    EventRow {
-        car,
-        day: day_of(t),
-        t,
-        device,
-        boot,
-        // Frames count from 0 up; the same gap is the same row.
-        sequence: -1 - (xxh3_64(text.as_bytes()) >> 1) as i64,
-        d,
-        kind: KIND_GAP.into(),
-        number: gap.samples.and_then(|samples| i64::try_from(samples).ok()).unwrap_or_default(),
-        text,
+        let mut rows = std::mem::take(&mut self.carried);
+        events.append(&mut rows.events);
+        Some(Rows { events, ..rows })
     }
 }
 
@@ -339,8 +272,8 @@ mod tests {
         lost.add(&gone(&words, true));
         lost.add_rows(&rows(vec![chunk("ecu", "rpm", 200_000_000, 20)]));
         let joined = lost.take("44", NOW).unwrap().events;
-        assert_eq!((joined.len(), &joined[0]), (2, &other));
-        let gap = Gap::parse(&joined[1].text).unwrap();
+        assert_eq!((joined.len(), &joined[1]), (2, &other));
+        let gap = Gap::parse(&joined[0].text).unwrap();
         assert_eq!((gap.d_from, gap.d_to, gap.samples), (Some(0), Some(200_000_190), Some(20_020)));
         assert_eq!((gap.channels, gap.channels_more), (vec!["oil".to_owned(), "rpm".into()], 0));
         assert_eq!(counts.snapshot()[3].samples, 20_020);

@@ -8,6 +8,7 @@
 //!   survive a cut up to some point in their order.
 //! - A sync that failed drops what it should have written: later syncs say yes
 //!   and the bytes are not on the disk.
+//! - It may say that more is free than is.
 //! - A write may fail halfway (no room, or told to), and the power may go
 //!   between any two calls: from then on each call fails.
 
@@ -45,6 +46,8 @@ struct Disk {
     durable_names: BTreeMap<PathBuf, usize>,
     changes: Vec<NameChange>,
     capacity: usize,
+    /// It says that so many bytes more are free than are.
+    boast: u64,
     skip_syncs: u32,
     fail_syncs: u32,
     fail_writes: u32,
@@ -153,6 +156,11 @@ impl FaultyFs {
         self.disk().capacity = bytes;
     }
 
+    /// It says from now on that so many bytes more are free than are, as with a quota.
+    pub(super) fn boast(&self, bytes: u64) {
+        self.disk().boast = bytes;
+    }
+
     /// The power goes after so many further calls.
     pub(super) fn cut_after(&self, calls: u32) {
         self.disk().power = Some(calls);
@@ -171,6 +179,11 @@ impl FaultyFs {
     /// What was called since the last look.
     pub(super) fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.disk().calls)
+    }
+
+    /// Names as a reader sees them now.
+    pub(super) fn names(&self) -> Vec<PathBuf> {
+        self.disk().names.keys().cloned().collect()
     }
 
     /// Names and contents as a reader sees them now.
@@ -343,7 +356,7 @@ impl Filesystem for FaultyFs {
 
     fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
         let disk = self.disk();
-        Ok(disk.capacity.saturating_sub(disk.used()) as u64)
+        Ok(disk.capacity.saturating_sub(disk.used()) as u64 + disk.boast)
     }
 }
 

@@ -133,6 +133,7 @@
 
 mod budget;
 mod checkpoint;
+mod commit;
 pub mod config;
 #[cfg(test)]
 mod faulty;

@@ -69,7 +69,7 @@ pub(super) fn list(
             }
         } else if file.name == CHECKPOINT_FILE {
             state.checkpoint_bytes = file.bytes;
-        } else if file.name == NOTES_FILE && file.bytes == config.notes_file_bytes() {
+        } else if file.name == NOTES_FILE && file.bytes > 0 && file.bytes == config.notes_file_bytes() {
             state.has_notes_file = true;
         } else if file.name == NEW_FILE || file.name == NOTES_FILE {
             leftovers.push(file.name);

@@ -86,7 +86,7 @@ impl Writer {
             Ok(file) => Ok(Active { id, file, bytes: 0, length: bytes, capacity: bytes, records: 0, of_notes: false }),
             Err(error) => {
                 // Under which name it would come back is not known.
-                self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true, unused: true });
+                self.shared.state().dead.push(Dead { id, bytes, retired: true, word: 0, unused: true });
                 Err(error)
             }
         }
@@ -94,7 +94,7 @@ impl Writer {
 
     fn create(&mut self, bytes: u64) -> io::Result<Active> {
         // With the first segment: a queue that was never needed leaves nothing. One sync serves both names.
-        self.prepare_notes_file();
+        let _ = self.prepare_notes_file();
         let shared = self.shared.clone();
         // Until the file has its length: the free space of the file system is taken by that.
         let turn = shared.share.budget.turn();
@@ -113,7 +113,7 @@ impl Writer {
         let length = if allocated { capacity } else { 0 };
         drop(turn);
         if let Err(error) = self.sync(|| self.shared.fs.sync_dir(&self.shared.config.dir)) {
-            self.shared.state().dead.push(Dead { id, bytes: length, retired: true, due: true, unused: true });
+            self.shared.state().dead.push(Dead { id, bytes: length, retired: true, word: 0, unused: true });
             return Err(error);
         }
         Ok(Active { id, file, bytes: 0, length, capacity, records: 0, of_notes: false })
@@ -134,16 +134,17 @@ impl Writer {
         self.shared.state().free.iter().any(|free| free.bytes >= bytes)
     }
 
-    /// What is said of dropped segments is durable: their files may go.
+    /// The files of dropped segments of which all that is said is durable go.
     pub(super) fn bury(&mut self) {
-        let any = {
-            let mut state = self.shared.state();
-            state.dead.iter_mut().for_each(|dead| dead.due = true);
-            !state.dead.is_empty()
-        };
-        if any {
+        if self.shared.state().has_due() {
             self.tidy();
         }
+    }
+
+    /// The same for all of them: there is no place for what is said, which waits in memory.
+    pub(super) fn bury_untold(&mut self) {
+        self.shared.state().dead.iter_mut().for_each(|dead| dead.word = 0);
+        self.bury();
     }
 
     /// Recycles or removes finished segments, or puts them aside if they are
@@ -166,7 +167,7 @@ impl Writer {
                     state.listed.remove(&id);
                 }
             }
-            let dead: Vec<Dead> = state.dead.iter().filter(|dead| dead.due).copied().collect();
+            let dead: Vec<Dead> = state.due().copied().collect();
             // What is said of what was missing has to be durable before.
             if finished.is_empty() && dead.is_empty() && !(state.checkpoint_due && state.notes.is_empty()) {
                 return gone;
@@ -179,7 +180,7 @@ impl Writer {
         for segment in &finished {
             let (id, bytes, retired) = (segment.id, segment.bytes, segment.retired);
             let aside = segment.damaged && self.keep_aside(id, bytes).is_ok();
-            let dead = Dead { id, bytes, retired, due: true, unused: false };
+            let dead = Dead { id, bytes, retired, word: 0, unused: false };
             match if aside { Ok(()) } else { self.discard(&dead) } {
                 Ok(()) => {
                     self.shared.forget(id);
@@ -204,7 +205,7 @@ impl Writer {
         if gone > 0 {
             self.sync_deletions();
             // Before anybody else has the room.
-            self.prepare_notes_file();
+            let _ = self.prepare_notes_file();
         }
         gone
     }
@@ -230,7 +231,7 @@ impl Writer {
     /// Whether something is to leave the directory and does not.
     pub(super) fn is_stuck(&self) -> bool {
         let state = self.shared.state();
-        state.dead.iter().any(|dead| dead.due) || (state.notes.is_empty() && state.index.has_finished())
+        state.has_due() || (state.notes.is_empty() && state.index.has_finished())
     }
 
     /// Removes what an earlier process left and nobody needs.

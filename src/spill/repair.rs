@@ -2,8 +2,9 @@
 //!
 //! It stands on the queue itself: the sound records of a damaged segment are appended anew, synced, and acked where
 //! they lay; the queue then puts the finished segment into `damaged/`, as it does when an agent has drained it. A cut
-//! at any moment leaves some records twice, which is harmless, and none less. Nothing is removed: the overflow policy
-//! is off, and so are the budgets; whoever calls sees to it that there is room ([`Damage::bytes_needed`]).
+//! at any moment leaves some records twice, which is harmless, and none less. No data is removed: the overflow
+//! policy is off, and so are the budgets; whoever calls sees to it that there is room ([`Damage::bytes_needed`]). The
+//! empty file that is kept for notes goes, and the next agent makes it anew.
 //!
 //! One thing goes that an agent would remove as well: a segment in which nothing is sound and whose only commit was never
 //! promised to anybody.

@@ -36,12 +36,12 @@ impl Writer {
         if !self.shared.share.budget.is_complete() {
             return Err(Fault::Io(io::Error::other("not all queues are open yet")));
         }
-        let growth = self.active.as_ref().filter(|active| active.fits(bytes, records));
-        if let Some(growth) = growth.map(|active| (active.bytes + bytes).saturating_sub(active.length)) {
-            while growth > 0 && !self.may_grow(growth) {
-                self.make_room_or_say_why(growth, may_drop)?;
+        // Each step may close the file.
+        while let Some(growth) = self.growth(bytes, records) {
+            if growth == 0 || self.may_grow(growth) {
+                return Ok(());
             }
-            return Ok(());
+            self.make_room_or_say_why(growth, may_drop)?;
         }
         let shared = self.shared.clone();
         let own = may_drop && shared.config.overflow == Overflow::DropOldest;
@@ -76,6 +76,12 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// By how much the file that takes appends grows with a commit of that size; `None` if it takes no such.
+    fn growth(&self, bytes: u64, records: usize) -> Option<u64> {
+        let active = self.active.as_ref().filter(|active| active.fits(bytes, records))?;
+        Some((active.bytes + bytes).saturating_sub(active.length))
     }
 
     /// What can be had for a commit of that size is this queue's from now on.
@@ -152,26 +158,40 @@ impl Writer {
 
     /// Gives up the oldest, and says so before: in the file that is kept for that, since there is no other place.
     fn drop_oldest(&mut self) -> bool {
-        let (can_tell, below) = (self.prepare_notes_file(), self.drop_below);
-        // One whose word could not be written yet goes first.
-        let mut doomed = self.shared.state().dead.iter().any(|dead| !dead.due);
-        if !doomed {
-            // Older notes are joined to the new ones: alone they would go round for ever.
-            let bytes_max = self.shared.config.notes_bytes_max() / 2;
-            while self.doom_oldest(MayGo::Notes { below, bytes_max: bytes_max.saturating_sub(self.notes_bytes()) }) {
-                doomed = true;
-            }
-            doomed |= self.doom_oldest(MayGo::Below(below));
-        }
-        if !doomed {
+        let Ok(can_tell) = self.prepare_notes_file() else {
+            return false;
+        };
+        // Those of which nothing could be written yet go first.
+        if !self.shared.state().has_untold() && !self.doom_some(self.drop_below) {
             return false;
         }
-        if can_tell && self.notes_bytes() > 0 {
+        if !can_tell {
+            // Others filled the file system before that file could be made: there is no other way.
+            self.bury_untold();
+            return true;
+        }
+        if !self.shared.state().notes.is_empty() {
             return self.write_to_notes_file();
         }
-        // There is nothing to say; or others filled the file system before that file could be made.
+        // There was nothing to say.
         self.bury();
         true
+    }
+
+    /// The oldest with data, and what is said of older ones before that: joined to the new, since alone it would go round
+    /// for ever.
+    fn doom_some(&mut self, below: u64) -> bool {
+        let bytes_max = self.shared.config.notes_bytes_max() / 2;
+        loop {
+            let said = self.notes_bytes();
+            if !self.doom_oldest(MayGo::Notes { below, bytes_max: bytes_max.saturating_sub(said) }) {
+                return self.doom_oldest(MayGo::Below(below));
+            }
+            if self.notes_bytes() == said {
+                // Of that nothing is said, so it was no note: it is the oldest with data.
+                return true;
+            }
+        }
     }
 
     /// Has a queue of lower priority give up data, if the policy lets any go.
@@ -203,17 +223,20 @@ impl Writer {
         if self.is_stuck() {
             return Given::Nothing;
         }
-        let can_tell = self.prepare_notes_file();
-        // One whose word could not be written yet goes first.
-        let doomed = self.shared.state().dead.iter().any(|dead| !dead.due);
-        if !doomed && (!self.checkpoint(true) || !self.doom_oldest(MayGo::Data)) {
+        let Ok(can_tell) = self.prepare_notes_file() else {
+            return Given::Nothing;
+        };
+        // Those of which nothing could be written yet go first.
+        let untold = self.shared.state().has_untold();
+        let notes_bytes_max = self.shared.config.notes_file_bytes();
+        if !untold && (!self.checkpoint(true) || !self.doom_oldest(MayGo::Data { notes_bytes_max })) {
             return Given::Nothing;
         }
         match self.try_notes() {
             Ok(()) => self.bury(),
             // Others filled the file system before the file for notes could be made: there is no other way.
             Err(Fault::Full(_)) if !can_tell => {
-                self.bury();
+                self.bury_untold();
                 self.write_notes();
             }
             Err(_) => return Given::Nothing,
@@ -276,11 +299,15 @@ impl Writer {
         let Doomed { id, bytes, retired, records, weight, .. } = doomed;
         tracing::warn!(segment = id, records, weight, "dropped a segment: spill is full");
         self.shared.count_dropped(records, weight);
+        // Counted twice for a moment: others may not take what it has.
+        self.shared.state().dead.push(Dead { id, bytes, retired, word: u64::MAX, unused: false });
         self.shared.forget(id);
-        self.shared.state().dead.push(Dead { id, bytes, retired, due: false, unused: false });
         if records > 0 {
             self.shared.note(self.shared.observer.dropped(gone));
         }
+        let mut state = self.shared.state();
+        let word = state.notes.said();
+        state.dead.iter_mut().filter(|dead| dead.id == id).for_each(|dead| dead.word = word);
         true
     }
 

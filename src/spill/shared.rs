@@ -13,6 +13,7 @@ use super::config::Config;
 use super::frame::framed_bytes;
 use super::fs::{Filesystem, SegmentFile};
 use super::index::{Entry, Index, Ticket};
+use super::notes::Notes;
 use super::recovery::{Recoverer, entry_of};
 use super::scan::{load, segment_file_name};
 use super::seal::SpillKey;
@@ -55,7 +56,7 @@ pub(super) struct State {
     /// When the scan of earlier segments is over.
     pub(super) recovery: Option<Recovery>,
     /// What the observer wants to be known about what is gone, not yet written.
-    pub(super) notes: Vec<Record>,
+    pub(super) notes: Notes,
     /// The file that is kept for them is there. It comes on top of `disk_max`.
     pub(super) has_notes_file: bool,
     pub(super) counts: Counts,
@@ -67,6 +68,20 @@ impl State {
     pub(super) fn disk_bytes(&self) -> u64 {
         let dead = self.dead.iter().map(|dead| dead.bytes).sum::<u64>();
         self.index.bytes() + self.damaged_bytes + self.unusable_bytes + self.reserve_bytes() + self.leaving_bytes + dead
+    }
+
+    /// The files that may go.
+    pub(super) fn due(&self) -> impl Iterator<Item = &Dead> {
+        self.dead.iter().filter(|dead| self.notes.are_durable(dead.word))
+    }
+
+    pub(super) fn has_due(&self) -> bool {
+        self.due().next().is_some()
+    }
+
+    /// Whether there are files that wait for what is said of them to be durable.
+    pub(super) fn has_untold(&self) -> bool {
+        self.due().count() < self.dead.len()
     }
 
     pub(super) fn reserve_bytes(&self) -> u64 {
@@ -87,8 +102,8 @@ pub(super) struct Dead {
     pub(super) id: u64,
     pub(super) bytes: u64,
     pub(super) retired: bool,
-    /// What is said of its records is durable: the file may go.
-    pub(super) due: bool,
+    /// The last that was said of its records: when all up to this are durable, its file may go.
+    pub(super) word: u64,
     /// It never held a commit, so no checkpoint lists it.
     pub(super) unused: bool,
 }

@@ -136,7 +136,7 @@ pub trait Observer: Send + Sync + 'static {
     }
     /// A segment was dropped because the queue was full: all its records that
     /// were still to be handed out, in order. What is answered becomes durable
-    /// by the very commit for which room was made, in front of its records.
+    /// before its file goes: with the commit for which room was made, in front of its records, or by itself.
     fn dropped(&self, gone: Vec<Gone>) -> Vec<Record> {
         let _ = gone;
         Vec::new()

@@ -125,7 +125,7 @@ impl Writer {
     pub(super) fn serve(mut self, commands: &Receiver<Command>) {
         self.remove_leftovers();
         if self.shared.state().index.bytes() > 0 {
-            self.prepare_notes_file();
+            let _ = self.prepare_notes_file();
         }
         let mut held = None;
         loop {
@@ -181,8 +181,7 @@ impl Writer {
     fn wait(&self, commands: &Receiver<Command>) -> Result<Command, RecvTimeoutError> {
         let (unfinished, notes) = {
             let state = self.shared.state();
-            let dead = state.dead.iter().any(|dead| dead.due);
-            (dead || state.index.has_finished() || state.checkpoint_due, !state.notes.is_empty())
+            (state.has_due() || state.index.has_finished() || state.checkpoint_due, !state.notes.is_empty())
         };
         if unfinished {
             commands.recv_timeout(RETRY_EVERY)
@@ -233,29 +232,6 @@ impl Writer {
             }
             state.index.close(active.id, active.bytes);
         }
-    }
-
-    /// Writes one commit; if that fails, once more to a new segment.
-    pub(super) fn write_twice(&mut self, notes: &[Record], group: &[Append]) -> Result<Vec<Position>, Fault> {
-        let records = notes.iter().chain(group.iter().flat_map(|append| &append.records));
-        let bytes = align_up(records.map(|record| self.shared.framed_bytes(record)).sum(), BLOCK_BYTES);
-        if bytes == 0 {
-            return Ok(Vec::new());
-        }
-        let error = match self.write(notes, group, bytes) {
-            Ok(positions) => return Ok(positions),
-            Err(error) => error,
-        };
-        // The records are still here; the segment is not trusted any more, and has what was promised to it.
-        self.shared.state().taking = Taking::default();
-        self.shared.fault("append", &error);
-        if is_full(&error) && !self.has_spare(bytes) && !self.make_some_room(!group.is_empty()) {
-            return Err(Fault::Full(error.to_string()));
-        }
-        self.write(notes, group, bytes).map_err(|error| {
-            self.shared.fault("append to a new segment", &error);
-            if is_full(&error) { Fault::Full(error.to_string()) } else { Fault::Io(error) }
-        })
     }
 
     /// Writes and syncs one commit; on any failure the segment is retired.
@@ -374,7 +350,7 @@ impl Writer {
         } else if let Err(error) = self.shared.fs.remove(&self.path(id)) {
             self.shared.fault("remove a retired segment", &error);
             let bytes = file.bytes().unwrap_or(self.buf.len() as u64);
-            self.shared.state().dead.push(Dead { id, bytes, retired: true, due: true, unused: true });
+            self.shared.state().dead.push(Dead { id, bytes, retired: true, word: 0, unused: true });
         }
     }
 

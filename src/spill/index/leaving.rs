@@ -24,8 +24,8 @@ pub(in crate::spill) struct Doomed {
 pub(in crate::spill) enum MayGo {
     /// Segments with a lower number: those that were there before.
     Below(u64),
-    /// Those that hold more than notes.
-    Data,
+    /// Those that hold more than notes: samples, or more bytes than notes ever take.
+    Data { notes_bytes_max: u64 },
     /// The oldest, if it has a lower number and holds notes only, of so many bytes at most.
     Notes { below: u64, bytes_max: u64 },
 }
@@ -65,7 +65,7 @@ impl Index {
             let unreadable = s.retry_at.is_some_and(|at| at > now);
             let may_go = match may_go {
                 MayGo::Below(below) | MayGo::Notes { below, .. } => **id < below,
-                MayGo::Data => !s.scanned || s.weight > 0,
+                MayGo::Data { notes_bytes_max } => !s.scanned || s.weight > 0 || s.end > notes_bytes_max,
             };
             s.closed && s.in_flight == 0 && !s.dropping && !unreadable && may_go
         });

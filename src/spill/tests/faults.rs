@@ -32,8 +32,9 @@ async fn records_come_back_when_nothing_can_be_written_and_go_in_when_it_can() {
     let (spill, ..) = open(&config(Overflow::Block), &fs);
     spill.append(vec![record(0, 10)]).await.unwrap();
     for fail in [FaultyFs::fail_syncs, FaultyFs::fail_writes] {
-        fail(&fs, 2);
+        fail(&fs, u32::MAX);
         let error = spill.append(vec![record(1, 10), record(2, 10)]).await.unwrap_err();
+        fail(&fs, 0);
         assert!(matches!(error, AppendError::Io { .. }), "{error}");
         let stats = spill.stats();
         assert!(stats.failing && stats.last_error.is_some(), "{stats:?}");

@@ -24,7 +24,7 @@ use super::faulty::FaultyFs;
 use super::fs::Filesystem;
 use super::stats::{Gone, Observer};
 use super::*;
-use teller::{Teller, told_by};
+use teller::{Teller, look, told_by};
 
 /// Remembers what it was told.
 #[derive(Default)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 
@@ -234,24 +235,23 @@ fn run(overflow: Overflow, key_file: Option<PathBuf>, actions: &[Action]) {
     });
 }
 
-/// Operations of one test: its figure, once all of its cases have passed.
-pub(super) struct Tally(AtomicU32, AtomicU64);
-
-impl Tally {
-    pub(super) const fn new() -> Self {
-        Self(AtomicU32::new(0), AtomicU64::new(0))
+/// Tries so many cases of a test, which answers how many operations it made, and prints the figure when all have passed.
+/// `file` is the test's, for what has failed before.
+pub(super) fn check<S: Strategy>(file: &'static str, cases: u32, of: S, test: impl Fn(S::Value) -> usize) {
+    let name = std::thread::current().name().unwrap_or("?").to_owned();
+    let config =
+        ProptestConfig { max_shrink_iters: 1_000, source_file: Some(file), ..ProptestConfig::with_cases(cases) };
+    let (mut runner, operations) = (TestRunner::new(config), AtomicUsize::new(0));
+    let passed = runner.run(&of, |case| {
+        operations.fetch_add(test(case), Ordering::Relaxed);
+        Ok(())
+    });
+    if let Err(error) = passed {
+        panic!("{error}");
     }
-
-    /// A case of so many operations has passed, of `cases`.
-    pub(super) fn passed(&self, operations: usize, cases: u32) {
-        let all = self.1.fetch_add(operations as u64, Ordering::Relaxed) + operations as u64;
-        if self.0.fetch_add(1, Ordering::Relaxed) + 1 == cases {
-            let test = std::thread::current().name().unwrap_or("?").to_owned();
-            let line = format!("battery | {test} | {all} operations in {cases} cases: 0 violations\n");
-            // Past the harness's capture.
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
-        }
-    }
+    let line = format!("battery | {name} | {} operations in {cases} cases: 0 violations\n", operations.into_inner());
+    // Past the harness's capture.
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// `PITWIRE_MODEL_OPS` for a longer run: so many operations, 30 a case.
@@ -260,32 +260,23 @@ pub(super) fn cases() -> u32 {
     wanted.and_then(|text| text.parse::<u32>().ok()).map_or(64, |operations| operations.div_ceil(30))
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::with_cases(cases()) })]
-
-    #[test]
-    fn no_durable_record_is_lost_none_invented_and_order_kept(
-        drop_oldest in any::<bool>(),
-        actions in prop::collection::vec(action(), 1..60),
-    ) {
-        static TALLY: Tally = Tally::new();
-        run(if drop_oldest { Overflow::DropOldest } else { Overflow::Block }, None, &actions);
-        TALLY.passed(actions.len(), cases());
-    }
+fn check_one(cases: u32, key_file: Option<PathBuf>) {
+    let actions = prop::collection::vec(action(), 1..60);
+    check(file!(), cases, (any::<bool>(), actions), |(drop_oldest, actions)| {
+        let overflow = if drop_oldest { Overflow::DropOldest } else { Overflow::Block };
+        run(overflow, key_file.clone(), &actions);
+        actions.len()
+    });
 }
 
-proptest! {
-    // It differs in the bytes only: a quarter of the cases.
-    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::with_cases(cases().div_ceil(4)) })]
+#[test]
+fn no_durable_record_is_lost_none_invented_and_order_kept() {
+    check_one(cases(), None);
+}
 
-    #[test]
-    fn the_same_holds_for_sealed_records(
-        drop_oldest in any::<bool>(),
-        actions in prop::collection::vec(action(), 1..60),
-    ) {
-        let key = seal::KeyFile::new(1);
-        static TALLY: Tally = Tally::new();
-        run(if drop_oldest { Overflow::DropOldest } else { Overflow::Block }, Some(key.path()), &actions);
-        TALLY.passed(actions.len(), cases().div_ceil(4));
-    }
+#[test]
+fn the_same_holds_for_sealed_records() {
+    let key = seal::KeyFile::new(1);
+    // It differs in the bytes only: a quarter of the cases.
+    check_one(cases().div_ceil(4), Some(key.path()));
 }

@@ -276,15 +276,7 @@ async fn cut_while_a_queue_gives_way(config: &Config, restarts: bool) {
         queues.close().await;
         drop(queues);
         let queues = open(&fs.crash(|_| 0));
-        let (mut there, mut told) = (Vec::new(), Vec::new());
-        while queues.stats().backlog_records > queues.stats().in_flight_records {
-            for (_, record) in soon(queues.next_batch(100, u64::MAX)).await.unwrap() {
-                match told_by(&record) {
-                    Some(numbers) => told.extend(numbers),
-                    None => there.push(number(&record)),
-                }
-            }
-        }
+        let (there, told) = look(&queues).await;
         for n in promised {
             assert!(
                 there.contains(&n) || told.contains(&n),
