@@ -176,15 +176,20 @@ fn soak_with_random_faults_leaves_nothing_missing_and_the_agent_as_small_as_it_w
     let early = world.size(run / 5, run * 2 / 5);
     let late = world.size(run * 4 / 5, ended).expect("it was calm at the end");
     let (memory, descriptors) = early.unwrap_or(late);
+    let tenths = (0..10).map(|tenth| world.size(run * tenth / 10, run * (tenth + 1) / 10));
+    let course: Vec<String> = tenths
+        .map(|size| size.map_or("-".to_owned(), |(memory, _)| format!("{:.1}", memory as f64 / MIB as f64)))
+        .collect();
     let drift = late.0 as f64 / memory as f64 - 1.0;
     bench.figure(&format!(
         "{seconds} s of {tier}, PITWIRE_SOAK_SEED={seed}: {:?}; {found:?}; {} samples came twice after the last kill; \
-         memory {:.1} MiB early, {:.1} at the end, {:+.1} %; descriptors {descriptors} and {} ({} build)",
+         memory {:.1} MiB early, {:.1} at the end, {:+.1} % (by tenths of the run {}); descriptors {descriptors} and {} ({} build)",
         world.done,
         number(&last, "/ledger/duplicate"),
         memory as f64 / MIB as f64,
         late.0 as f64 / MIB as f64,
         drift * 100.0,
+        course.join(" "),
         late.1,
         profile()
     ));
