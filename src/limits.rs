@@ -205,7 +205,7 @@ const _: () = assert!(WRITES_IN_FLIGHT_MIN >= 2 && WRITES_IN_FLIGHT_MAX < 1_024)
 pub const LIVE_CHANNELS_MAX: usize = 2_048;
 /// Width of a bin of the live board, µs.
 pub const LIVE_BIN_US: i64 = 100_000;
-/// Bins kept per channel: 30 s. 2,048 channels × 300 × 24 B = 14 MiB at worst; `wide`: 5.4 MiB.
+/// Bins kept per channel: 30 s. 2,048 channels × 300 × 32 B = 19 MiB at worst; `wide`: 7.2 MiB.
 pub const LIVE_BINS_MAX: usize = 300;
 /// Clients of the live stream at once. One that reads nothing holds the write buffer of the HTTP library
 /// and the event that filled it: 32 × (0.4 MiB + 0.2 MiB at the `wide` tier) = 19 MiB at worst, for

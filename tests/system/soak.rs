@@ -21,6 +21,9 @@ const DESCRIPTORS_SLACK: usize = 8;
 /// Longest that the store hangs, or the disk is full, before it is put right.
 const FAULT_MAX: Duration = Duration::from_secs(6);
 
+/// Three queues under one budget.
+const PRIORITY: &str = "[priority]\nhigh = [\"brake.*\", \"gps.*\"]\nlow = [\"*.0?\", \"*.1?\"]\n";
+
 /// Random numbers by a seed (splitmix64).
 struct Chance(u64);
 
@@ -144,7 +147,8 @@ fn soak_with_random_faults_leaves_nothing_missing_and_the_agent_as_small_as_it_w
     keyspace.apply();
     let dir = disk.path().join("spill");
     let spill = format!("dir = {dir:?}\noverflow = \"block\"\nsegment_bytes = \"1MiB\"\nfree_min = \"0B\"\n");
-    let more = mqtt_source("car", &broker.url()) + &format!("[quarantine]\ndir = {:?}\n", bench.path("quarantine"));
+    let quarantine = format!("[quarantine]\ndir = {:?}\n", bench.path("quarantine"));
+    let more = mqtt_source("car", &broker.url()) + PRIORITY + &quarantine;
     let agent = Agent::start(&bench, &Setup { store: keyspace.url(), spill, more, ..Setup::default() });
     agent.until_ready();
     let length = format!("{seconds}s");

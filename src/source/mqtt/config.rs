@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::item::FormatName;
 use crate::limits::{MQTT_311_PACKET_BYTES_MAX, MQTT_PACKET_BYTES_MAX, MQTT_RECEIVE_MAXIMUM};
 
+/// Messages of ours that the client may have on their way: there are none, but ids of subscriptions count as well.
+const PUBLISHES_MAX: u16 = 16;
+
 /// `[[source.mqtt]]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -174,6 +177,8 @@ impl MqttConfig {
             .set_manual_acks(true)
             .set_session_expiry_interval(Some(u32::try_from(self.session_expiry.as_secs()).unwrap_or(u32::MAX)))
             .set_receive_maximum(Some(self.receive_maximum))
+            // Nothing is published; at the default the client keeps 14 MB ready for what might be.
+            .set_outgoing_inflight_upper_limit(PUBLISHES_MAX)
             .set_max_packet_size(Some(MQTT_PACKET_BYTES_MAX))
             .set_connection_timeout(5);
         if let Some((user, password)) = self.credentials()? {
