@@ -18,6 +18,9 @@
 //! small multiple of its input, because `n` values have to lie in it.
 //! Deliberately absent: statistics of the row (`v_min` …), which the builder makes, and compression.
 
+pub mod packed;
+
+use self::packed::CODEC_PACKED;
 use super::times::{Run, RunTimes};
 use crate::sample::{Flags, Quality, Scaling, ValueKind, Values};
 
@@ -144,11 +147,14 @@ fn put_flags(out: &mut Vec<u8>, flags: &Flags, n: u32) {
     out[at..at + 2].copy_from_slice(&runs.to_le_bytes());
 }
 
-/// The samples of a row: its `d0`, `data`, `codec` and `n`.
+/// The samples of a row: its `d0`, `data`, `codec` and `n`; of either codec.
 ///
 /// # Errors
 /// If the codec or the version is unknown, or the data does not hold exactly `n` samples.
 pub fn decode(d0: i64, data: &[u8], codec: i8, n: i32) -> Result<Decoded, CodecError> {
+    if codec == CODEC_PACKED {
+        return packed::decode(d0, data, n);
+    }
     if codec != CODEC_PLAIN {
         return Err(CodecError::Unsupported { what: "codec", found: codec.into() });
     }

@@ -86,7 +86,7 @@ fn what_is_unknown_or_contradicts_itself_is_refused_with_the_reason() {
         data[at] = byte;
         decode(0, &data, 0, 4).unwrap_err().to_string()
     };
-    assert!(decode(0, GOLDEN_RUNS, 1, 4).unwrap_err().to_string().starts_with("codec 1 is unknown"));
+    assert!(decode(0, GOLDEN_RUNS, 2, 4).unwrap_err().to_string().starts_with("codec 2 is unknown"));
     assert!(decode(0, GOLDEN_RUNS, 0, 5).unwrap_err().to_string().contains("4 samples, its row says 5"));
     assert!(decode(0, GOLDEN_RUNS, 0, -1).is_err());
     assert!(decode(i64::MAX - 1, GOLDEN_RUNS, 0, 4).unwrap_err().to_string().contains("beyond"));
