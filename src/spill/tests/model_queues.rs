@@ -166,6 +166,8 @@ impl Model {
     }
 
     async fn open_again(&mut self) {
+        // Also what went since the last look.
+        self.excused.extend(self.teller.without_place.lock().unwrap().drain(..));
         (self.queues, self.teller) = open(&self.config, &self.fs);
         let (mut told, mut found) = (BTreeSet::new(), BTreeMap::<Priority, VecDeque<Record>>::new());
         let mut places = Vec::new();
