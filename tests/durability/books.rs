@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pitwire::spill::scan::segment_file_name;
 use pitwire::spill::{
-    AppendError, Config, Gap, GapReason, Gone, Observer, Position, RealFs, Record, Recovery, Spill, SpillError,
+    AppendError, Config, Gap, GapReason, Gone, Observer, Opened, Position, RealFs, Record, Recovery, Spill, SpillError,
 };
 
 use crate::life::soon;
@@ -330,7 +330,7 @@ impl Books {
 /// Opens a queue and waits until everything was looked at.
 pub(crate) async fn open(config: &Config, observer: Arc<dyn Observer>) -> Result<(Spill, Recovery), SpillError> {
     let config = config.clone();
-    let opening = move || Spill::open(config, Arc::new(RealFs), observer);
+    let opening = move || open_unlocked(&config, &observer);
     let (spill, _) = tokio::task::spawn_blocking(opening).await.unwrap()?;
     let recovery = soon("the recovery", spill.recovered()).await;
     Ok((spill, recovery))
@@ -338,5 +338,19 @@ pub(crate) async fn open(config: &Config, observer: Arc<dyn Observer>) -> Result
 
 /// Opens a queue that nobody observes, and waits for nothing.
 pub(crate) fn open_at_once(config: &Config) -> Spill {
-    Spill::open(config.clone(), Arc::new(RealFs), Arc::new(())).unwrap().0
+    let observer: Arc<dyn Observer> = Arc::new(());
+    open_unlocked(config, &observer).unwrap().0
+}
+
+/// The child of another test has every lock of this process from its fork until its program starts: a moment.
+fn open_unlocked(config: &Config, observer: &Arc<dyn Observer>) -> Result<(Spill, Opened), SpillError> {
+    let patience = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Spill::open(config.clone(), Arc::new(RealFs), observer.clone()) {
+            Err(SpillError::Locked { .. }) if Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
 }
