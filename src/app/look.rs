@@ -120,6 +120,7 @@ impl Looker {
                 samples_written: deliver.samples_written,
                 bytes_written: deliver.bytes_written,
                 in_flight: deliver.writes_in_flight as u64,
+                in_flight_limit: deliver.writes_in_flight_limit as u64,
                 latency_ms: Latency { p50: deliver.latency_ms(0.5), p99: deliver.latency_ms(0.99) },
             },
             deliver: DeliverStatus {

@@ -102,7 +102,7 @@ impl Deliver {
             return;
         }
         self.backlog.fetching = true;
-        let (spill, records_max) = (self.parts.spill.clone(), self.shares.backlog_alone * 2);
+        let (spill, records_max) = (self.parts.spill.clone(), self.shares(self.link.window()).backlog_alone * 2);
         self.tasks.spawn(async move {
             let batch = spill.next_batch(records_max, FETCH_BYTES_MAX as u64);
             // A segment that cannot be read now would be waited for.
@@ -117,7 +117,7 @@ impl Deliver {
         match self.link.window() {
             window @ (0 | 1) => writes + self.live_writes < window,
             _ if writes == 0 => true,
-            _ => self.backlog.bytes < BACKLOG_BYTES_MAX && self.shares.takes_backlog(writes, alone),
+            window => self.backlog.bytes < BACKLOG_BYTES_MAX && self.shares(window).takes_backlog(writes, alone),
         }
     }
 
@@ -175,7 +175,7 @@ impl Deliver {
     }
 
     fn record_stored(&mut self, record: BacklogRecord, poison: Vec<Poison>, took: Duration, now: Instant) {
-        self.link.wrote(took, now);
+        self.link.wrote(took, self.writes_in_flight() + 1, now);
         self.backlog.attempt = 0;
         let BacklogRecord { place, samples, rows } = record;
         let stored = rows.samples() - samples_of(&poison);

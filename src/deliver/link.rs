@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::decide::{Decision, decide};
+use super::window::Window;
 use crate::store::{Store, StoreError};
 
 /// Distance of two lines in the log about the link, whatever it does: an outage may last, or flap, for hours.
@@ -47,8 +48,7 @@ pub(super) struct Link {
     probe_at: Instant,
     /// Whether a write has succeeded since it came up.
     proven: bool,
-    /// Writes that may be in flight.
-    writes_max: usize,
+    writes: Window,
     /// When a write was answered last, and how long the last ones took, smoothed.
     answered: Option<(Instant, Duration)>,
     /// What the log was told last, and when.
@@ -56,7 +56,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(now: Instant, writes_max: usize) -> Self {
+    pub(super) fn new(now: Instant, writes: Window) -> Self {
         Self {
             store: None,
             state: LinkState::Connecting,
@@ -65,7 +65,7 @@ impl Link {
             attempt: 0,
             probe_at: now,
             proven: false,
-            writes_max,
+            writes,
             answered: None,
             said: None,
         }
@@ -92,7 +92,7 @@ impl Link {
     /// How many writes may be in flight.
     pub(super) fn window(&self) -> usize {
         match (self.state, self.proven) {
-            (LinkState::Up, true) => self.writes_max,
+            (LinkState::Up, true) => self.writes.limit(),
             (LinkState::Up, false) => 1,
             _ => 0,
         }
@@ -114,14 +114,25 @@ impl Link {
         self.enter(LinkState::Up, now);
     }
 
-    /// Something was written, which took so long. If the link has stalled meanwhile, the next probe finds out.
-    pub(super) fn wrote(&mut self, took: Duration, now: Instant) {
+    /// Something was written, which took so long, as one of `in_flight`. If the link has stalled meanwhile, the next
+    /// probe finds out.
+    pub(super) fn wrote(&mut self, took: Duration, in_flight: usize, now: Instant) {
         let smooth = self.answered.map_or(took, |(_, before)| (before * 7 + took) / 8);
         self.answered = Some((now, smooth));
         if self.state == LinkState::Up {
+            if self.proven {
+                self.writes.answered(took, in_flight, now);
+            } else {
+                self.writes.restart(now);
+            }
             (self.proven, self.attempt) = (true, 0);
             self.detail.clear();
         }
+    }
+
+    /// A write was given up after so long, though the store answers others.
+    pub(super) fn unanswered(&mut self, took: Duration, now: Instant) {
+        self.writes.unanswered(took, now);
     }
 
     /// How long a write takes as a rule.
@@ -186,16 +197,17 @@ impl Link {
 mod tests {
     use super::*;
 
-    const WRITES: usize = 16;
+    /// In flight at the start: half of the most.
+    const WRITES: usize = 8;
 
     fn broken() -> StoreError {
         StoreError::Unavailable { what: "write".into(), reason: "broken".into() }
     }
 
     fn stalled_at(now: Instant) -> Link {
-        let mut link = Link::new(now, WRITES);
+        let mut link = Link::new(now, Window::new(2 * WRITES, Duration::from_secs(1), now));
         link.connected(crate::deliver::tests::Scripted::new(crate::deliver::tests::Script::Refuses), now);
-        link.wrote(Duration::ZERO, now);
+        link.wrote(Duration::ZERO, 1, now);
         link.write_failed(&broken(), now, 1.0);
         link
     }
@@ -216,7 +228,7 @@ mod tests {
         }
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 2000, 2000]);
         link.probed(now);
-        link.wrote(Duration::ZERO, now);
+        link.wrote(Duration::ZERO, 1, now);
         assert_eq!(link.window(), WRITES);
         link.write_failed(&broken(), now, 1.0);
         assert_eq!(link.probe_at().unwrap().duration_since(now).as_millis(), 50, "from the start again");
@@ -229,7 +241,7 @@ mod tests {
         let at = link.probe_at();
         (0..15).for_each(|_| link.write_failed(&broken(), now, 1.0));
         assert_eq!(link.probe_at(), at);
-        link.wrote(Duration::ZERO, now);
+        link.wrote(Duration::ZERO, 1, now);
         assert_eq!(link.state(), LinkState::Stalled, "one late success does not end it");
     }
 
@@ -242,7 +254,7 @@ mod tests {
             now += Duration::from_millis(100);
             if turn % 2 == 0 {
                 link.probed(now);
-                link.wrote(Duration::ZERO, now);
+                link.wrote(Duration::ZERO, 1, now);
             } else {
                 link.write_failed(&broken(), now, 0.0);
             }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::poison::Poison;
 use super::quarantine::Quarantined;
 use super::run::Deliver;
+use super::shares::Shares;
 use super::tasks::{self, Done, Miss, Pending, Within};
 use super::uplink::{REQUEST_WITHIN, jitter};
 use crate::ledger::Fate;
@@ -41,11 +42,24 @@ impl Deliver {
         }
     }
 
+    /// How `window` writes are shared.
+    pub(super) fn shares(&self, window: usize) -> Shares {
+        Shares::of(window, self.parts.config.backlog_share)
+    }
+
+    /// Live and backlog together.
+    pub(super) fn writes_in_flight(&self) -> usize {
+        self.live_writes + self.backlog.writes
+    }
+
     fn has_room_for_live(&self, now: Instant) -> bool {
         let (live, backlog) = (self.live_writes, self.backlog.writes);
         match self.link.window() {
             window @ (0 | 1) => live + backlog < window,
-            _ => self.shares.takes_live(live, backlog, self.backlog_may_go(now)) && self.live_bytes < LIVE_BYTES_MAX,
+            window => {
+                self.shares(window).takes_live(live, backlog, self.backlog_may_go(now))
+                    && self.live_bytes < LIVE_BYTES_MAX
+            }
         }
     }
 
@@ -66,7 +80,7 @@ impl Deliver {
                     self.enqueue(pending);
                 }
                 None => {
-                    self.link.wrote(took, now);
+                    self.link.wrote(took, self.writes_in_flight() + 1, now);
                     let samples = rows.samples() - super::poison::samples_of(&poison);
                     self.parts.stats.lock().wrote(rows.len() - poison.len(), samples, pending.bytes, took);
                     self.stored(pending, poison);
@@ -76,7 +90,7 @@ impl Deliver {
                 match miss {
                     Miss::Store(error) => self.link.write_failed(&error, now, jitter()),
                     // The store is slow, not gone: it answers others.
-                    Miss::Unanswered(_) if self.link.answered_since(now - took) => {}
+                    Miss::Unanswered(_) if self.link.answered_since(now - took) => self.link.unanswered(took, now),
                     Miss::Unanswered(error) => self.link.write_failed(&error, now, jitter()),
                     Miss::Late => {}
                 }

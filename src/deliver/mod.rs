@@ -43,7 +43,7 @@
 //! each priority has a way into the spill of its own, the backlog comes out by priority, and where something has to be
 //! given up the lowest is.
 //!
-//! Deliberately absent so far: adaptive concurrency.
+//! How many writes are in flight follows from how long the store takes ([`window`]).
 
 mod backlog;
 mod decide;
@@ -63,6 +63,7 @@ mod spilling;
 mod stats;
 mod tasks;
 mod uplink;
+mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,7 +103,7 @@ pub struct Config {
     /// How long a stop may take until what is in memory is durable.
     #[serde(with = "humantime_serde")]
     pub drain_within: Duration,
-    /// Writes in flight to the store, live and backlog together.
+    /// Most writes in flight to the store, live and backlog together.
     pub writes_in_flight: u16,
     /// Of these, what the backlog has while live data waits, in percent.
     pub backlog_share: u8,

@@ -17,11 +17,11 @@ use super::memory::{Memory, is_owed};
 use super::mode::{Mode, mode};
 use super::poison::Suspicion;
 use super::quarantine::Quarantine;
-use super::shares::Shares;
 use super::spilling::Ways;
 use super::stats::{Drain, StatsHandle};
 use super::tasks::{Done, Pending};
 use super::uplink::Chores;
+use super::window::Window;
 use super::{Config, Connect};
 use crate::chunk::{Flush, Outgoing};
 use crate::clock::Gateway;
@@ -71,7 +71,6 @@ pub struct Parts {
 pub struct Deliver {
     pub(super) parts: Parts,
     pub(super) link: Link,
-    pub(super) shares: Shares,
     pub(super) quarantine: Quarantine,
     pub(super) suspicion: Suspicion,
     pub(super) tasks: JoinSet<Done>,
@@ -107,11 +106,10 @@ impl Deliver {
     pub fn new(parts: Parts) -> Self {
         let now = Instant::now();
         let quarantine = Quarantine::new(parts.quarantine.clone(), parts.ledger.clone());
-        let shares = Shares::of(&parts.config);
+        let writes = Window::new(parts.config.writes_in_flight.into(), parts.config.durable_within, now);
         let dropped = Lost::new(Reason::Overflow, parts.gaps.clone());
         Self {
-            link: Link::new(now, shares.all),
-            shares,
+            link: Link::new(now, writes),
             dropped,
             spill_took: false,
             quarantine,
@@ -293,7 +291,8 @@ impl Deliver {
             let left = shrinks_per_s.and_then(|per_s| Duration::try_from_secs_f64(left as f64 / per_s).ok());
             Drain { since, done, shrinks_per_s, left }
         });
-        stats.writes_in_flight = self.live_writes + self.backlog.writes;
+        stats.writes_in_flight = self.writes_in_flight();
+        stats.writes_in_flight_limit = self.link.window();
         stats.pending_flushes = self.unstored;
         stats.pending_bytes = self.unstored_bytes;
         stats.holding_back = self.holds_back(now);

@@ -3,7 +3,6 @@
 //! Invariants: live data and the backlog both always have a place; what the backlog leaves free alone is there for live
 //! data that comes; together they never are more than `all`, but for backlog writes that began before live data came.
 
-use super::Config;
 use crate::limits::BACKLOG_ALONE_PERCENT;
 
 /// The shares of the writes in flight.
@@ -18,10 +17,11 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    pub(super) fn of(config: &Config) -> Self {
-        let all = usize::from(config.writes_in_flight).max(2);
+    /// Of so many writes, two at least, of which the backlog has so many percent.
+    pub(super) fn of(all: usize, backlog_percent: u8) -> Self {
+        let all = all.max(2);
         let share = |percent: u8| (all * usize::from(percent.min(BACKLOG_ALONE_PERCENT)) / 100).max(1);
-        Self { all, backlog: share(config.backlog_share), backlog_alone: share(BACKLOG_ALONE_PERCENT) }
+        Self { all, backlog: share(backlog_percent), backlog_alone: share(BACKLOG_ALONE_PERCENT) }
     }
 
     /// Whether a live write may begin beside `live` and `backlog` ones. `owed`: the backlog has a claim.
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn shares_follow_from_the_configuration_and_leave_a_place_for_each() {
-        // (writes_in_flight, backlog_share) → (backlog, backlog_alone)
+        // (all, backlog_share) → (backlog, backlog_alone)
         let table = [
             ((16, 25), (4, 12)),
             ((16, 75), (12, 12)),
@@ -51,16 +51,16 @@ mod tests {
             ((3, 75), (2, 2)),
             ((512, 10), (51, 384)),
         ];
-        for ((writes_in_flight, backlog_share), (backlog, backlog_alone)) in table {
-            let window = Shares::of(&Config { writes_in_flight, backlog_share, ..Config::default() });
-            assert_eq!(window, Shares { all: writes_in_flight.into(), backlog, backlog_alone });
+        for ((all, percent), (backlog, backlog_alone)) in table {
+            let window = Shares::of(all, percent);
+            assert_eq!(window, Shares { all, backlog, backlog_alone });
             assert!(window.backlog_alone < window.all, "live data finds room at once: {window:?}");
         }
     }
 
     #[test]
     fn live_data_leaves_the_backlog_its_share_and_takes_the_rest() {
-        let window = Shares::of(&Config::default());
+        let window = Shares::of(16, 25);
         let live = |backlog, owed| (0..).take_while(|&live| window.takes_live(live, backlog, owed)).count();
         assert_eq!((live(0, false), live(0, true), live(4, true), live(12, true)), (16, 12, 12, 4));
         let backlog = |alone| (0..).take_while(|&backlog| window.takes_backlog(backlog, alone)).count();

@@ -40,6 +40,8 @@ pub struct DeliverSnapshot {
     pub samples_written: u64,
     /// Writes in flight to the store.
     pub writes_in_flight: usize,
+    /// How many may be now.
+    pub writes_in_flight_limit: usize,
     /// Flushes that wait for the store or the spill.
     pub pending_flushes: usize,
     /// Their bytes.

@@ -302,6 +302,8 @@ fn store(store: &StoreStatus, out: &mut Out) -> fmt::Result {
     out.counter("pitwire_store_samples", None, "Samples in the rows that the store acknowledged.", samples)?;
     let in_flight = [([], store.in_flight)];
     out.gauge("pitwire_store_writes_in_flight", None, "Writes that wait for the store's answer.", in_flight)?;
+    let limit = [([], store.in_flight_limit)];
+    out.gauge("pitwire_store_writes_in_flight_limit", None, "Writes that may, as the store's latency allows.", limit)?;
     let quantiles = [("0.5", store.latency_ms.p50), ("0.99", store.latency_ms.p99)];
     let latency = quantiles.into_iter().filter_map(|(at, ms)| Some(([("quantile", at)], ms? / 1000.0)));
     out.gauge("pitwire_store_write_latency", SECONDS, "Quantiles of how long recent writes took.", latency)

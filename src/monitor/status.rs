@@ -197,6 +197,8 @@ pub struct StoreStatus {
     pub bytes_written: u64,
     /// Writes that wait for its answer, now.
     pub in_flight: u64,
+    /// How many may, as its latency allows; 0 while it takes none.
+    pub in_flight_limit: u64,
     /// How long recent writes took.
     pub latency_ms: Latency,
 }

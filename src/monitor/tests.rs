@@ -151,6 +151,7 @@ fn status() -> Status {
             samples_written: 80,
             bytes_written: 640,
             in_flight: 1,
+            in_flight_limit: 8,
             latency_ms: Latency { p50: Some(0.5), p99: Some(2.0) },
         },
         deliver: DeliverStatus { mode: DeliverMode::Draining, durable_within_ms: 1000, flush_after_ms: 200, alarm: "" },

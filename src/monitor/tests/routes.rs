@@ -51,7 +51,7 @@ async fn the_status_is_the_contracts_word_for_word() {
                   "undeclared_records": 0, "quarantine_records": 1, "quarantine_lost_messages": 2,
                   "recovering": {"segments_done": 1, "segments": 2, "bytes_done": 8, "bytes": 24}},
         "store": {"kind": "sqlite", "url": "sqlite:///var/lib/pitwire/pitwire.db", "state": "up", "detail": "",
-                  "rows_written": 8, "samples_written": 80, "bytes_written": 640, "in_flight": 1,
+                  "rows_written": 8, "samples_written": 80, "bytes_written": 640, "in_flight": 1, "in_flight_limit": 8,
                   "latency_ms": {"p50": 0.5, "p99": 2.0}},
         "deliver": {"mode": "draining", "durable_within_ms": 1000, "flush_after_ms": 200, "alarm": ""},
         "process": {"resident_bytes": 1_048_576, "cpu_s": 0.25},
