@@ -1,7 +1,7 @@
 # The project's commands; `make` alone lists them. CARGO_TARGET_DIR is respected, `target` otherwise.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build web test test-long outage check picture bench bench-pipeline bench-partition-key bench-peers bench-spill soak soak-pipeline battery mutate-durability cassandra cassandra-jars setup-build setup-test
+.PHONY: help demo build web test test-long outage check picture bench bench-cassandra bench-pipeline bench-partition-key bench-peers bench-spill soak soak-pipeline battery mutate-durability cassandra cassandra-jars setup-build setup-test
 
 target := $(or $(CARGO_TARGET_DIR),target)
 # What `make demo` hands to `pitwire demo`.
@@ -77,6 +77,9 @@ bench-spill: setup-build ## the disk queue beside dd, its bytes on the device, i
 	@tests/setup test
 	@status=0; cargo bench --package pitwire --bench spill -- $(BENCH) || status=$$?; \
 	benches/spill_system || status=$$?; exit $$status
+
+bench-cassandra: setup-build ## a whole car into a real Cassandra and out again, as one table (10 min; parts by BENCH="--only f1")
+	@benches/cassandra/run $(BENCH)
 
 bench-peers: setup-build ## the pipeline engine beside its peers: Rust crates, asyncio, SPDL (10 min; docs/benchmarks.md)
 	@benches/peers/run

@@ -53,8 +53,8 @@ impl OpenChunk {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        // Times as the codec writes them: runs of 12 bytes, or 4 bytes each.
-        let times = (self.times.runs().len() * 12).min(self.values.len() * 4);
+        // What it will be at most: runs of up to 15 bytes, or numbers of 40 bits each; values as they are.
+        let times = (self.times.runs().len() * 15).min(self.values.len() * 5);
         160 + times + self.values.len() * self.values.kind().bytes()
     }
 
@@ -159,7 +159,7 @@ impl OpenChunk {
             v_mean: some(sum / f64::from(numbers.max(1))),
             v_last: last,
             quality: i32::from(self.flags.union().with(provisional).0),
-            codec: 0,
+            codec: codec::CODEC,
             data: codec::encode(d0, &self.times, &self.values, self.meta.scaling, &self.flags),
         }
     }

@@ -20,9 +20,9 @@ pub(super) struct Arguments {
     /// cassandra://host:port[,host:port]/keyspace or sqlite:///path
     #[arg(long)]
     store: String,
-    /// The car.
-    #[arg(long)]
-    car: String,
+    /// Which cars; may be repeated, or separated by commas.
+    #[arg(long, required = true, value_delimiter = ',')]
+    car: Vec<String>,
     /// Which channels, with * and ?; may be repeated, or separated by commas. All if absent.
     #[arg(long)]
     channel: Vec<String>,
@@ -54,6 +54,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     let (from, to) = (time("--from", from)?, time("--to", to)?);
     if only_gaps {
         let store = store::connect_to_read(&store).await.map_err(Failure::failed)?;
+        let [car] = <[String; 1]>::try_from(car).map_err(|_| Failure::usage("--gaps tells of one --car"))?;
         let query = GapQuery { car, from, to, channels: ChannelFilter::new(&channel) };
         for gap in gaps(&*store, &query).await.map_err(Failure::failed)? {
             print(&serde_json::to_string(&gap).map_err(Failure::failed)?)?;
@@ -61,7 +62,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         return Ok(());
     }
     let Some(format) = format else { return Err(Failure::usage("--format csv, jsonl or parquet, or --gaps")) };
-    let options = ExportOptions { car, channels: channel, from, to, format, output, progress: true };
+    let options = ExportOptions { cars: car, channels: channel, from, to, format, output, progress: true };
     let stop = CancellationToken::new();
     let store = store::connect_to_read(&store).await.map_err(Failure::failed)?;
     let told = stop.clone();
@@ -75,7 +76,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         other => other.map_err(Failure::failed)?,
     };
     if summary.partitions == 0 {
-        say(&format!("pitwire: the store holds nothing of car {} in this time", options.car));
+        say(&format!("pitwire: the store holds nothing of car {} in this time", options.cars.join(" or ")));
     }
     for fault in &summary.counts.faults {
         say(&format!("pitwire: {fault}"));

@@ -14,7 +14,6 @@ const HEADER: &[u8] = b"time,t_us,car,device,channel,value,unit,quality\n";
 /// Writes CSV.
 pub(super) struct CsvSink<W> {
     out: W,
-    car: String,
     buffer: Vec<u8>,
     time: Rfc3339,
     /// `,car,device,channel,` of each series.
@@ -22,17 +21,17 @@ pub(super) struct CsvSink<W> {
 }
 
 impl<W: Write> CsvSink<W> {
-    pub(super) fn new(mut out: W, car: &str) -> io::Result<Self> {
+    pub(super) fn new(mut out: W) -> io::Result<Self> {
         out.write_all(HEADER)?;
-        Ok(Self { out, car: car.into(), buffer: Vec::new(), time: Rfc3339::default(), names: Vec::new() })
+        Ok(Self { out, buffer: Vec::new(), time: Rfc3339::default(), names: Vec::new() })
     }
 }
 
 impl<W: Write + Send> Sink<W> for CsvSink<W> {
     fn write(&mut self, block: Block) -> io::Result<()> {
-        for Series { device, channel, .. } in &block.series[self.names.len().min(block.series.len())..] {
+        for Series { car, device, channel, .. } in &block.series[self.names.len().min(block.series.len())..] {
             let mut names = vec![b','];
-            for name in [&self.car, &**device, &**channel] {
+            for name in [car, device, channel] {
                 quote(&mut names, name);
                 names.push(b',');
             }

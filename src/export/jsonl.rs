@@ -9,7 +9,6 @@ use super::time::Rfc3339;
 /// Writes JSON lines.
 pub(super) struct JsonlSink<W> {
     out: W,
-    car: String,
     buffer: Vec<u8>,
     time: Rfc3339,
     /// `,"car":…,"device":…,"channel":…,"value":` of each series.
@@ -17,18 +16,18 @@ pub(super) struct JsonlSink<W> {
 }
 
 impl<W: Write> JsonlSink<W> {
-    pub(super) fn new(out: W, car: &str) -> Self {
-        Self { out, car: car.into(), buffer: Vec::new(), time: Rfc3339::default(), names: Vec::new() }
+    pub(super) fn new(out: W) -> Self {
+        Self { out, buffer: Vec::new(), time: Rfc3339::default(), names: Vec::new() }
     }
 }
 
 impl<W: Write + Send> Sink<W> for JsonlSink<W> {
     fn write(&mut self, block: Block) -> io::Result<()> {
-        for Series { device, channel, .. } in &block.series[self.names.len().min(block.series.len())..] {
+        for Series { car, device, channel, .. } in &block.series[self.names.len().min(block.series.len())..] {
             let mut names = Vec::new();
-            for (key, name) in [("car", &*self.car), ("device", device), ("channel", channel)] {
+            for (key, name) in [("car", car), ("device", device), ("channel", channel)] {
                 write!(names, ",\"{key}\":")?;
-                serde_json::to_writer(&mut names, name)?;
+                serde_json::to_writer(&mut names, &**name)?;
             }
             names.extend_from_slice(b",\"value\":");
             self.names.push(names);

@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::merge::key_of;
 use crate::row::{ChannelRow, ChunkRow, KIND_DERIVED};
 use crate::sample::Name;
 
@@ -18,8 +19,8 @@ pub(super) type WriterId = u32;
 
 #[derive(Default)]
 pub(super) struct Latest {
-    /// (device, channel) of those that were derived whenever they were described.
-    derived: HashSet<(Name, Name)>,
+    /// (car, device, channel) of those that were derived whenever they were described.
+    derived: HashSet<(Name, Name, Name)>,
     ids: HashMap<[u8; 16], WriterId>,
     /// By number: the process's first UTC and its id.
     writers: Vec<(i64, [u8; 16])>,
@@ -31,14 +32,14 @@ impl Latest {
     pub(super) fn new(channels: &[ChannelRow]) -> Self {
         let of = |kind: bool| {
             let rows = channels.iter().filter(move |row| (row.kind == KIND_DERIVED) == kind);
-            rows.map(|row| (row.device.as_str().into(), row.channel.as_str().into())).collect::<HashSet<_>>()
+            rows.map(|row| key_of(&row.car, &row.device, &row.channel)).collect::<HashSet<_>>()
         };
         // A name that was ever a fact's is treated as one: both values stay.
         let raw = of(false);
         Self { derived: of(true).difference(&raw).cloned().collect(), ..Self::default() }
     }
 
-    pub(super) fn is_derived(&self, key: &(Name, Name)) -> bool {
+    pub(super) fn is_derived(&self, key: &(Name, Name, Name)) -> bool {
         self.derived.contains(key)
     }
 

@@ -4,7 +4,7 @@
 //! them from the front, a bounded number of samples at a time, and hands out what nothing still waiting can
 //! precede. Copies of a sample have the same UTC (see `mapping`), so they always meet in one block.
 //!
-//! In a block samples are ordered by (UTC, device, channel, boot, device time), and blocks follow each
+//! In a block samples are ordered by (UTC, car, device, channel, boot, device time), and blocks follow each
 //! other in time. Equal identity and value: one sample, flags or-ed. Equal identity and another value: of a
 //! device's channel all are kept, each with [`Quality::CONFLICT`]; of a derived one the latest is, see `latest`.
 //!
@@ -43,6 +43,8 @@ type Units = Arc<[(i64, Name)]>;
 /// One channel of one device's boot.
 #[derive(Debug, Clone)]
 pub struct Series {
+    /// The car.
+    pub car: Name,
     /// The device.
     pub device: Name,
     /// Its start.
@@ -104,6 +106,11 @@ pub struct ReadCounts {
     pub faults: Vec<String>,
 }
 
+/// (car, device, channel)
+pub(super) fn key_of(car: &str, device: &str, channel: &str) -> (Name, Name, Name) {
+    (car.into(), device.into(), channel.into())
+}
+
 /// A row that waits, without its names.
 struct Held {
     earliest_us: i64,
@@ -137,8 +144,10 @@ impl Eq for Held {}
 
 /// Rows in, ordered blocks out.
 pub(super) struct Merge {
-    clocks: Clocks,
-    units: HashMap<(Name, Name), Units>,
+    /// By car.
+    clocks: HashMap<Name, Clocks>,
+    /// By car, device and channel.
+    units: HashMap<(Name, Name, Name), Units>,
     from_us: Option<i64>,
     to_us: Option<i64>,
     series: Arc<Vec<Series>>,
@@ -156,10 +165,15 @@ pub(super) struct Merge {
 }
 
 impl Merge {
-    pub(super) fn new(clocks: Clocks, channels: &[ChannelRow], from_us: Option<i64>, to_us: Option<i64>) -> Self {
-        let mut units: HashMap<(Name, Name), Vec<(i64, Name)>> = HashMap::new();
+    pub(super) fn new(
+        clocks: HashMap<Name, Clocks>,
+        channels: &[ChannelRow],
+        from_us: Option<i64>,
+        to_us: Option<i64>,
+    ) -> Self {
+        let mut units: HashMap<(Name, Name, Name), Vec<(i64, Name)>> = HashMap::new();
         for row in channels {
-            let of = units.entry((row.device.as_str().into(), row.channel.as_str().into())).or_default();
+            let of = units.entry(key_of(&row.car, &row.device, &row.channel)).or_default();
             of.push((row.since, row.unit.as_str().into()));
         }
         let sorted = |(key, mut of): (_, Vec<(i64, Name)>)| {
@@ -208,19 +222,18 @@ impl Merge {
 
     fn intern(&mut self, row: &ChunkRow) -> u32 {
         self.key.clear();
-        let wrote = write!(self.key, "{}\0{}\0{}", row.device, row.boot, row.channel);
+        let wrote = write!(self.key, "{}\0{}\0{}\0{}", row.car, row.device, row.boot, row.channel);
         debug_assert!(wrote.is_ok(), "writing into a String cannot fail");
         if let Some(&index) = self.index.get(&self.key) {
             return index;
         }
-        let (device, channel): (Name, Name) = (row.device.as_str().into(), row.channel.as_str().into());
-        let clock = self.clocks.boot(&device, row.boot, row.d0, row.t0);
-        let key = (device, channel);
+        let key = key_of(&row.car, &row.device, &row.channel);
+        let clock = self.clocks.entry(Arc::clone(&key.0)).or_default().boot(&key.1, row.boot, row.d0, row.t0);
         let units = self.units.get(&key).cloned().unwrap_or_else(|| Arc::new([(i64::MIN, "".into())]));
         let derived = self.latest.is_derived(&key);
-        let (device, channel) = key;
+        let (car, device, channel) = key;
         let index = u32::try_from(self.series.len()).expect("far fewer than 2^32 channels fit into memory");
-        Arc::make_mut(&mut self.series).push(Series { device, boot: row.boot, channel, derived, units, clock });
+        Arc::make_mut(&mut self.series).push(Series { car, device, boot: row.boot, channel, derived, units, clock });
         self.index.insert(self.key.clone(), index);
         index
     }
@@ -261,9 +274,9 @@ impl Merge {
         match codec::decode(held.d0, &held.data, held.codec, held.n) {
             Ok(decoded) => self.open_samples(held, &decoded),
             Err(error) => {
-                let Series { device, boot, channel, .. } = &self.series[held.series as usize];
+                let Series { car, device, boot, channel, .. } = &self.series[held.series as usize];
                 let fault = format!(
-                    "row of device {device}, boot {boot}, channel {channel}, t0 {}, seq {}: {error}",
+                    "row of car {car}, device {device}, boot {boot}, channel {channel}, t0 {}, seq {}: {error}",
                     held.t0, held.seq
                 );
                 self.counts.damaged += 1;
@@ -300,7 +313,7 @@ impl Merge {
             let mut order: Vec<u32> = (0u32..).take(self.series.len()).collect();
             let name = |&index: &u32| {
                 let series = &self.series[index as usize];
-                (&*series.device, &*series.channel, series.boot)
+                (&*series.car, &*series.device, &*series.channel, series.boot)
             };
             order.sort_by(|a, b| name(a).cmp(&name(b)));
             self.ranks = vec![0; order.len()];

@@ -51,8 +51,8 @@ use output::Output;
 /// What to export, and where to.
 #[derive(Debug, Clone)]
 pub struct ExportOptions {
-    /// The car.
-    pub car: String,
+    /// The cars.
+    pub cars: Vec<String>,
     /// Patterns of channel names, see [`ChannelFilter`]; none for all.
     pub channels: Vec<String>,
     /// From this UTC on.
@@ -72,7 +72,7 @@ pub struct ExportOptions {
 pub struct ExportSummary {
     /// Rows and samples.
     pub counts: ReadCounts,
-    /// Partitions read; 0: the store holds nothing of this car in this range.
+    /// Partitions read; 0: the store holds nothing of these cars in this range.
     pub partitions: usize,
 }
 
@@ -142,7 +142,7 @@ pub async fn export(
     let failed = |source: io::Error| ExportError::Output { target: target.clone(), source };
     // Opened first: a folder that is not there is not found out after an hour of reading.
     let out = Output::open(options.output.as_deref()).map_err(failed)?;
-    let mut sink = sink::sink(options.format, &options.car, out).map_err(failed)?;
+    let mut sink = sink::sink(options.format, out).map_err(failed)?;
     let (blocks, mut todo) = mpsc::channel(EXPORT_BLOCKS_MAX);
     let writer = tokio::task::spawn_blocking(move || -> io::Result<()> {
         while let Some(step) = todo.blocking_recv() {
@@ -161,7 +161,7 @@ pub async fn export(
     };
     let mut shown = Shown::new(options.progress);
     let read = async {
-        let mut reading = Reader::new(&*store, &options.car).read(&query).await?;
+        let mut reading = Reader::of_cars(&*store, &options.cars).read(&query).await?;
         while let Some(block) = reading.next().await? {
             if blocks.send(Step::Write(block)).await.is_err() {
                 break; // The writer ended first, with the reason.

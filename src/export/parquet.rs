@@ -43,7 +43,6 @@ const SLICE: usize = 8 * 1024;
 /// Writes Parquet.
 pub(super) struct ParquetSink<W: Write + Send> {
     writer: SerializedFileWriter<W>,
-    car: ByteArray,
     /// Of the series of all blocks so far.
     series: Arc<Vec<Series>>,
     rows: Vec<ReadSample>,
@@ -51,7 +50,7 @@ pub(super) struct ParquetSink<W: Write + Send> {
 }
 
 impl<W: Write + Send> ParquetSink<W> {
-    pub(super) fn new(out: W, car: &str) -> io::Result<Self> {
+    pub(super) fn new(out: W) -> io::Result<Self> {
         let schema = parse_message_type(SCHEMA).map_err(io::Error::other)?;
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
@@ -70,7 +69,6 @@ impl<W: Write + Send> ParquetSink<W> {
         let writer = SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties.build()));
         Ok(Self {
             writer: writer.map_err(io::Error::other)?,
-            car: bytes(car),
             series: Arc::default(),
             rows: Vec::new(),
             group_rows: PARQUET_GROUP_ROWS_MAX,
@@ -88,14 +86,13 @@ impl<W: Write + Send> ParquetSink<W> {
         let of = |sample: &ReadSample| &series[sample.series as usize];
         // One allocation for each name, not for each sample.
         let names = |name: fn(&Series) -> &str| series.iter().map(|s| bytes(name(s))).collect::<Vec<_>>();
-        let (devices, channels) = (names(|s| &s.device), names(|s| &s.channel));
+        let (cars, devices, channels) = (names(|s| &s.car), names(|s| &s.device), names(|s| &s.channel));
         let units: Vec<Option<ByteArray>> = series.iter().map(|s| s.only_unit().map(|unit| bytes(unit))).collect();
         let unit = |s: &ReadSample| units[s.series as usize].clone().unwrap_or_else(|| bytes(of(s).unit(s.t_us)));
-        let car = self.car.clone();
 
         let mut group = self.writer.next_row_group()?;
         column::<Int64Type, _>(&mut group, &rows, |s| s.t_us)?;
-        column::<ByteArrayType, _>(&mut group, &rows, |_| car.clone())?;
+        column::<ByteArrayType, _>(&mut group, &rows, |s| cars[s.series as usize].clone())?;
         column::<ByteArrayType, _>(&mut group, &rows, |s| devices[s.series as usize].clone())?;
         column::<Int64Type, _>(&mut group, &rows, |s| of(s).boot)?;
         column::<Int64Type, _>(&mut group, &rows, |s| s.d_us)?;

@@ -66,6 +66,7 @@ impl ChannelFilter {
 /// One partition to read.
 #[derive(Debug, Clone)]
 pub(super) struct Partition {
+    pub(super) car: Name,
     pub(super) device: Name,
     pub(super) bucket: i64,
     /// No sample in it is placed before this by the best mapping, UTC µs.
@@ -79,8 +80,8 @@ pub(super) fn needs_day(day: i32, query: &Query, clocks: &Clocks) -> bool {
     clocks.all_shifts().may_hold(first_us, last_us, query.from_us, query.to_us)
 }
 
-/// The partitions needed, in the order in which to read them.
-pub(super) fn partitions(extents: Vec<ExtentRow>, query: &Query, clocks: &Clocks) -> VecDeque<Partition> {
+/// The partitions of `car` that are needed.
+pub(super) fn partitions(car: &Name, extents: Vec<ExtentRow>, query: &Query, clocks: &Clocks) -> Vec<Partition> {
     let mut names: BTreeSet<Name> = BTreeSet::new();
     let mut found: Vec<(Name, i64)> = Vec::with_capacity(extents.len());
     for extent in extents.into_iter().filter(|extent| extent.layout == LAYOUT_CHUNKS) {
@@ -94,24 +95,36 @@ pub(super) fn partitions(extents: Vec<ExtentRow>, query: &Query, clocks: &Clocks
         // A chunk's span more, as it is only the chunk's start that has to lie in the bucket.
         let last_us = bucket.saturating_add(BUCKET_US_MAX + CHUNK_SPAN_US - 1);
         if shifts.may_hold(bucket, last_us, query.from_us, query.to_us) {
-            needed.push(Partition { device, bucket, first_us: shifts.earliest(bucket) });
+            needed.push(Partition { car: Arc::clone(car), device, bucket, first_us: shifts.earliest(bucket) });
         }
     }
+    needed
+}
+
+/// Partitions of several cars in the order in which to read them, each once.
+pub(super) fn in_order(mut partitions: Vec<Partition>) -> VecDeque<Partition> {
     let key = |p: &Partition| (p.first_us, p.bucket);
-    needed.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.device.cmp(&b.device)));
-    needed.dedup_by(|a, b| (a.bucket, &a.device) == (b.bucket, &b.device));
-    needed.into()
+    let name = |p: &Partition| (Arc::clone(&p.car), Arc::clone(&p.device));
+    partitions.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| name(a).cmp(&name(b))));
+    partitions.dedup_by(|a, b| (a.bucket, name(a)) == (b.bucket, name(b)));
+    partitions.into()
 }
 
 /// How to ask a device's partitions for what `filter` takes: whole (`None`), or channel by channel.
 ///
 /// Channel by channel where that is at most a quarter of what the device described: each question has its
 /// cost. A device that described nothing is read whole, or its channels would be overlooked.
-pub(super) fn channels_of(device: &str, filter: &ChannelFilter, rows: &[ChannelRow]) -> Option<Arc<[String]>> {
+pub(super) fn channels_of(
+    car: &str,
+    device: &str,
+    filter: &ChannelFilter,
+    rows: &[ChannelRow],
+) -> Option<Arc<[String]>> {
     if filter.takes_all() {
         return None;
     }
-    let mut all: Vec<&str> = rows.iter().filter(|row| row.device == device).map(|row| row.channel.as_str()).collect();
+    let mut all: Vec<&str> =
+        rows.iter().filter(|row| row.car == car && row.device == device).map(|row| row.channel.as_str()).collect();
     all.sort_unstable();
     all.dedup();
     let taken: Vec<String> = all.iter().filter(|name| filter.takes(name)).map(|&name| name.to_owned()).collect();
@@ -152,7 +165,7 @@ mod tests {
         let extents = made.map(|(device, bucket, length)| extent(device, bucket * S, length * S));
         let order = |from_us, to_us| {
             let query = Query { from_us, to_us, ..Query::default() };
-            let order = partitions(extents.to_vec(), &query, &Clocks::default());
+            let order = in_order(partitions(&"44".into(), extents.to_vec(), &query, &Clocks::default()));
             order.iter().map(|p| format!("{}{}", p.device, p.bucket / S)).collect::<Vec<_>>()
         };
         assert_eq!(order(None, None), ["a0", "a60", "b60"]);
@@ -164,6 +177,6 @@ mod tests {
     #[test]
     fn other_layouts_are_left_to_others() {
         let rows = ExtentRow { layout: "rows".into(), ..extent("a", 0, 60) };
-        assert!(partitions(vec![rows], &Query::default(), &Clocks::default()).is_empty());
+        assert!(partitions(&"44".into(), vec![rows], &Query::default(), &Clocks::default()).is_empty());
     }
 }

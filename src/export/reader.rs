@@ -1,4 +1,4 @@
-//! The merging reader: what a store holds of a car, in order, each sample once.
+//! The merging reader: what a store holds of a car or several, in order, each sample once.
 //!
 //! Days → extents → partitions by their start → rows → [`Merge`]. A reader sees what was there when it
 //! started; rows that arrive meanwhile may or may not be among it.
@@ -18,9 +18,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
 use super::mapping::Clocks;
 use super::merge::{Block, Merge, ReadCounts};
-use super::plan::{Partition, Query, channels_of, needs_day, partitions};
+use super::plan::{Partition, Query, channels_of, in_order, needs_day, partitions};
 use crate::limits::{READ_AHEAD_BYTES_MAX, READ_AHEAD_MAX, READ_ATTEMPTS_MAX};
 use crate::row::{ChannelRow, ChunkRow};
 use crate::sample::Name;
@@ -29,17 +31,25 @@ use crate::store::{Store, StoreError};
 /// Wait before the second attempt; each further one waits four times as long.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// Reads one car.
+/// Reads one car, or several as one.
 pub struct Reader<'a> {
     store: &'a dyn Store,
-    car: String,
+    cars: Vec<Name>,
     retry_after: Duration,
 }
 
 impl<'a> Reader<'a> {
     /// A reader of `car` in `store`.
-    pub fn new(store: &'a dyn Store, car: impl Into<String>) -> Self {
-        Self { store, car: car.into(), retry_after: RETRY_AFTER }
+    pub fn new(store: &'a dyn Store, car: &str) -> Self {
+        Self::of_cars(store, &[car])
+    }
+
+    /// A reader of several cars, whose samples come in one order of time.
+    pub fn of_cars<T: AsRef<str>>(store: &'a dyn Store, cars: &[T]) -> Self {
+        let mut cars: Vec<Name> = cars.iter().map(|car| car.as_ref().into()).collect();
+        cars.sort_unstable();
+        cars.dedup();
+        Self { store, cars, retry_after: RETRY_AFTER }
     }
 
     /// Waits `wait` before it asks a store again that was not reachable, then four times as long each time.
@@ -54,21 +64,18 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// As the store says, after a few attempts where it is not reachable.
     pub async fn read(&self, query: &Query) -> Result<Reading<'a>, StoreError> {
-        let (store, car, wait) = (self.store, self.car.as_str(), self.retry_after);
-        let days = patiently(wait, || store.days(car)).await?;
-        let early = Clocks::new(&patiently(wait, || store.clocks(car)).await?);
-        let mut extents = Vec::new();
-        for day in days.into_iter().filter(|&day| needs_day(day, query, &early)) {
-            extents.extend(patiently(wait, || store.extents(car, day)).await?);
+        let listed = stream::iter(&self.cars).map(|car| self.list(car, query)).buffered(READ_AHEAD_MAX);
+        let listed: Vec<Listed> = listed.try_collect().await?;
+        let (mut clocks, mut channels, mut waiting) = (HashMap::new(), Vec::new(), Vec::new());
+        for (car, of) in self.cars.iter().zip(listed) {
+            clocks.insert(Arc::clone(car), of.clocks);
+            channels.extend(of.channels);
+            waiting.extend(of.partitions);
         }
-        // Asked for after the extents: what they list is then described, but for rows still to come.
-        let clocks = Clocks::new(&patiently(wait, || store.clocks(car)).await?);
-        let channels = patiently(wait, || store.channels(car)).await?;
-        let waiting = partitions(extents, query, &clocks);
+        let waiting = in_order(waiting);
         Ok(Reading {
-            store,
-            car: self.car.as_str().into(),
-            retry_after: wait,
+            store: self.store,
+            retry_after: self.retry_after,
             partitions: waiting.len(),
             done: 0,
             waiting,
@@ -80,6 +87,27 @@ impl<'a> Reader<'a> {
             query: query.clone(),
         })
     }
+
+    async fn list(&self, car: &Name, query: &Query) -> Result<Listed, StoreError> {
+        let (store, wait) = (self.store, self.retry_after);
+        let days = patiently(wait, || store.days(car)).await?;
+        let early = Clocks::new(&patiently(wait, || store.clocks(car)).await?);
+        let mut extents = Vec::new();
+        for day in days.into_iter().filter(|&day| needs_day(day, query, &early)) {
+            extents.extend(patiently(wait, || store.extents(car, day)).await?);
+        }
+        // Asked for after the extents: what they list is then described, but for rows still to come.
+        let clocks = Clocks::new(&patiently(wait, || store.clocks(car)).await?);
+        let channels = patiently(wait, || store.channels(car)).await?;
+        Ok(Listed { partitions: partitions(car, extents, query, &clocks), clocks, channels })
+    }
+}
+
+/// What is known of a car before its chunks are read.
+struct Listed {
+    clocks: Clocks,
+    channels: Vec<ChannelRow>,
+    partitions: Vec<Partition>,
 }
 
 type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Vec<ChunkRow>, StoreError>> + Send + 'a>>;
@@ -104,7 +132,6 @@ impl Ahead<'_> {
 /// A read under way.
 pub struct Reading<'a> {
     store: &'a dyn Store,
-    car: Name,
     retry_after: Duration,
     partitions: usize,
     done: usize,
@@ -112,8 +139,8 @@ pub struct Reading<'a> {
     ahead: VecDeque<Ahead<'a>>,
     /// Size of the partition read last: what the next ones are judged by.
     bytes_last: usize,
-    /// How each device's partitions are asked for.
-    ways: HashMap<Name, Option<Arc<[String]>>>,
+    /// How the partitions of each car's device are asked for.
+    ways: HashMap<(Name, Name), Option<Arc<[String]>>>,
     merge: Merge,
     channels: Vec<ChannelRow>,
     query: Query,
@@ -162,10 +189,10 @@ impl Reading<'_> {
     fn ask_ahead(&mut self) {
         let at_once = READ_AHEAD_BYTES_MAX.checked_div(self.bytes_last).unwrap_or(READ_AHEAD_MAX);
         while self.ahead.len() < at_once.clamp(1, READ_AHEAD_MAX) {
-            let Some(Partition { device, bucket, first_us }) = self.waiting.pop_front() else { break };
-            let way = self.ways.entry(Arc::clone(&device));
-            let way = way.or_insert_with(|| channels_of(&device, &self.query.channels, &self.channels)).clone();
-            let fetching = fetch(self.store, Arc::clone(&self.car), device, bucket, way, self.retry_after);
+            let Some(Partition { car, device, bucket, first_us }) = self.waiting.pop_front() else { break };
+            let way = self.ways.entry((Arc::clone(&car), Arc::clone(&device)));
+            let way = way.or_insert_with(|| channels_of(&car, &device, &self.query.channels, &self.channels)).clone();
+            let fetching = fetch(self.store, car, device, bucket, way, self.retry_after);
             self.ahead.push_back(Ahead { first_us, fetching: Box::pin(fetching), fetched: None });
         }
         // Whoever waits in `fetched` polls all of them again, with a waker that counts.

@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 
-use super::super::merge::Series;
+use super::super::merge::{ReadSample, Series};
 use super::super::plan::ChannelFilter;
 use super::super::testing::{Chunk, MemoryStore, channel_row, chunk, clock_row, on_each, write};
 use super::*;
@@ -51,6 +51,27 @@ async fn a_redelivered_stretch_is_one_and_its_flags_are_or_ed() {
         again.samples[0].2 = 4;
         write(store, &[first, again]).await;
         assert_eq!(read(store).await, [(10, 1.0, 0), (20, 2.0, 5), (30, 3.0, 0), (40, 4.0, 0)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn several_cars_come_in_one_order_of_time_each_by_its_own_clock() {
+    on_each(async |store: &dyn Store| {
+        let of = |car, samples: &[(i64, f64)]| Chunk { car, ..chunk(samples) };
+        write(store, &[of("44", &[(10, 1.0), (30, 3.0)]), of("7", &[(20, 2.0), (30, 4.0)]), of("9", &[(1, 9.0)])])
+            .await;
+        let late = ClockRow { car: "7".into(), ..clock_row(0, 5, false) };
+        store.write(&Rows { clocks: vec![late], ..Rows::default() }).await.unwrap();
+        let mut reading = Reader::of_cars(store, &["7", "44", "7"]).read(&Query::default()).await.unwrap();
+        let mut seen = Vec::new();
+        while let Some(block) = reading.next().await.unwrap() {
+            let car = |s: &ReadSample| block.series[s.series as usize].car.to_string();
+            seen.extend(block.samples.iter().map(|s| (s.t_us, car(s), s.value)));
+        }
+        let seen: Vec<_> = seen.iter().map(|(t, car, value)| (*t, &**car, *value)).collect();
+        assert_eq!(seen, [(10, "44", 1.0), (25, "7", 2.0), (30, "44", 3.0), (35, "7", 4.0)]);
+        assert_eq!(reading.counts().duplicates, 0, "the same device and time, another car");
     })
     .await;
 }
@@ -268,7 +289,7 @@ fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
             };
             let at = |(step, value, quality)| (10_000_000 + (start + step) * 100_000, f64::from(value), quality);
             let samples = samples.into_iter().map(at).collect();
-            Chunk { device, boot, channel, writer: 1, seq: seq as i64, placed_us, bucket_us, samples }
+            Chunk { car: "44", device, boot, channel, writer: 1, seq: seq as i64, placed_us, bucket_us, samples }
         };
         made.into_iter().enumerate().map(chunk).collect()
     })

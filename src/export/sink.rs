@@ -51,11 +51,11 @@ pub(super) trait Sink<W>: Send {
 }
 
 /// The sink for `format`.
-pub(super) fn sink<W: Write + Send + 'static>(format: Format, car: &str, out: W) -> io::Result<Box<dyn Sink<W>>> {
+pub(super) fn sink<W: Write + Send + 'static>(format: Format, out: W) -> io::Result<Box<dyn Sink<W>>> {
     Ok(match format {
-        Format::Csv => Box::new(CsvSink::new(out, car)?),
-        Format::Jsonl => Box::new(JsonlSink::new(out, car)),
-        Format::Parquet => Box::new(ParquetSink::new(out, car)?),
+        Format::Csv => Box::new(CsvSink::new(out)?),
+        Format::Jsonl => Box::new(JsonlSink::new(out)),
+        Format::Parquet => Box::new(ParquetSink::new(out)?),
     })
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 
 use crate::chunk::RunTimes;
-use crate::chunk::codec::{CODEC_PLAIN, encode};
+use crate::chunk::codec::{CODEC, encode};
 use crate::row::{
     AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, LAYOUT_CHUNKS, Rows, SessionRow, day_of,
 };
@@ -133,6 +133,7 @@ impl Store for MemoryStore {
 /// One chunk to be made: car 44, device `ecu`, boot 1, channel `rpm`, unless told otherwise.
 #[derive(Debug, Clone)]
 pub(super) struct Chunk {
+    pub(super) car: &'static str,
     pub(super) device: &'static str,
     pub(super) boot: i64,
     pub(super) channel: &'static str,
@@ -147,6 +148,7 @@ pub(super) struct Chunk {
 
 pub(super) fn chunk(samples: &[(i64, f64)]) -> Chunk {
     Chunk {
+        car: "44",
         device: "ecu",
         boot: 1,
         channel: "rpm",
@@ -171,7 +173,7 @@ impl Chunk {
         let values = Values::F64(self.samples.iter().map(|s| s.1).collect());
         let t0 = d0 + self.placed_us;
         let bucket = t0.div_euclid(self.bucket_us) * self.bucket_us;
-        let car = String::from("44");
+        let car = String::from(self.car);
         let device = String::from(self.device);
         let row = ChunkRow {
             car: car.clone(),
@@ -190,7 +192,7 @@ impl Chunk {
             v_mean: None,
             v_last: None,
             quality: 0,
-            codec: CODEC_PLAIN,
+            codec: CODEC,
             data: encode(d0, &times, &values, Scaling::IDENTITY, &flags),
         };
         let extent = ExtentRow {

@@ -21,7 +21,7 @@ async fn store() -> Arc<dyn Store> {
 
 fn options(format: Format, output: PathBuf) -> ExportOptions {
     ExportOptions {
-        car: "44".into(),
+        cars: vec!["44".into()],
         channels: vec![],
         from: None,
         to: None,
@@ -91,7 +91,7 @@ async fn parquet_reads_back_with_its_schema_and_version() {
 #[tokio::test]
 async fn parquet_closes_a_row_group_when_it_is_full() {
     let store = store().await;
-    let mut sink = parquet::ParquetSink::new(Vec::new(), "44").unwrap().with_group_rows(2);
+    let mut sink = parquet::ParquetSink::new(Vec::new()).unwrap().with_group_rows(2);
     let mut reading = Reader::new(&*store, "44").read(&Query::default()).await.unwrap();
     while let Some(block) = reading.next().await.unwrap() {
         sink::Sink::write(&mut sink, block).unwrap();

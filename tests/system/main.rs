@@ -29,6 +29,7 @@ mod page;
 mod plan;
 mod poison;
 mod priority;
+mod reading;
 mod reload;
 mod sealed;
 mod serial;

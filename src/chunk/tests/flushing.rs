@@ -167,10 +167,13 @@ fn a_flush_leaves_at_its_bound_of_bytes_without_waiting_for_its_age() {
     let mut bench = Bench::new();
     let mut out = Vec::new();
     let mut batches = 0;
+    // What cannot be packed: any bits.
+    let noise = |i: u64| f64::from_bits(xxhash_rust::xxh3::xxh3_64(&i.to_le_bytes()));
+    let noise: Vec<f64> = (0..10_000).map(noise).collect();
     while out.is_empty() {
         batches += 1;
         let times = Times::Regular { t0: DeviceTime(MINUTE + batches * 10_000), period_ns: 1_000, count: 10_000 };
-        out = bench.batch(vec![column(&meta("a", ValueKind::F64), times, Values::F64(vec![1.0; 10_000]))]);
+        out = bench.batch(vec![column(&meta("a", ValueKind::F64), times, Values::F64(noise.clone()))]);
     }
     assert!(out[0].rows.bytes() < FLUSH_BYTES_MAX + 100_000, "{}", out[0].rows.bytes());
     assert!(batches <= FLUSH_BYTES_MAX as i64 / 80_000 + 1, "{batches}");

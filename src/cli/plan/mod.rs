@@ -82,10 +82,10 @@ impl Tier {
         let cost =
             |spill_bytes_per_sample, uplink_bytes_per_sample| Cost { spill_bytes_per_sample, uplink_bytes_per_sample };
         match self {
-            Self::Club => (400.0, cost(54.1, 66.6)),
-            Self::Can => (1_500.0, cost(18.3, 24.3)),
-            Self::Wide => (78_200.0, cost(10.1, 12.6)),
-            Self::F1 => (1_100_100.0, cost(2.24, 2.31)),
+            Self::Club => (400.0, cost(43.0, 57.9)),
+            Self::Can => (1_500.0, cost(15.7, 21.1)),
+            Self::Wide => (78_200.0, cost(7.75, 10.3)),
+            Self::F1 => (1_100_100.0, cost(0.93, 1.00)),
         }
     }
 }

@@ -10,7 +10,7 @@
 
 use super::bits::{BitReader, BitWriter};
 use super::input::Input;
-use crate::chunk::codec::{CodecError, damaged};
+use super::{CodecError, damaged};
 
 /// Zeros above a place are counted up to this.
 const ZEROS_MAX: u32 = 31;

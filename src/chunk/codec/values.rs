@@ -5,8 +5,8 @@ use pco::wrapped::{FileCompressor, FileDecompressor};
 use pco::{ChunkConfig, DeltaSpec, ModeSpec};
 
 use super::input::Input;
+use super::{CodecError, damaged};
 use super::{ints, xor};
-use crate::chunk::codec::{CodecError, damaged};
 use crate::sample::{ValueKind, Values};
 
 const RAW: u8 = 0;

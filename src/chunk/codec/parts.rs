@@ -2,7 +2,7 @@
 
 use super::input::{Input, put_signed, put_varint};
 use super::ints;
-use crate::chunk::codec::{CodecError, damaged};
+use super::{CodecError, damaged};
 use crate::chunk::times::{Run, RunTimes};
 use crate::sample::{Flags, Quality, Scaling};
 

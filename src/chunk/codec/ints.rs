@@ -12,7 +12,7 @@
 
 use super::bits::{BitReader, BitWriter};
 use super::input::{Input, put_signed, signed_bytes};
-use crate::chunk::codec::{CodecError, damaged};
+use super::{CodecError, damaged};
 
 const ORDERS: usize = 4;
 /// Differences of the third order of 33-bit numbers take 36 bits.

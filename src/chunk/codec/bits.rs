@@ -1,7 +1,7 @@
 //! Bits in a row, the lowest of each byte first, as NumPy's `unpackbits(…, bitorder="little")` reads them.
 
 use super::input::Input;
-use crate::chunk::codec::{CodecError, damaged};
+use super::{CodecError, damaged};
 
 /// Writes bits behind what is there.
 pub(super) struct BitWriter<'a> {

@@ -1,6 +1,6 @@
 //! Bytes that are read from the front, and numbers of as many bytes as they need.
 
-use crate::chunk::codec::{CodecError, damaged};
+use super::{CodecError, damaged};
 
 /// What is left of a row's data.
 pub(super) struct Input<'a> {

@@ -51,7 +51,7 @@ fn regular(d0: i64, period_ns: u32, n: usize) -> RunTimes {
 fn a_regular_burst_has_the_bytes_of_the_format() {
     let (times, values, flags) = golden_runs();
     assert_eq!(encode(-7, &times, &values, SCALING, &flags), GOLDEN_RUNS);
-    let decoded = decode(-7, GOLDEN_RUNS, 4).unwrap();
+    let decoded = decode(-7, GOLDEN_RUNS, CODEC, 4).unwrap();
     assert_eq!(decoded, Decoded { times: vec![-7, 265, 538, 811], values, scaling: SCALING, flags });
 }
 
@@ -62,7 +62,7 @@ fn irregular_times_and_wild_floats_have_the_bytes_of_the_format() {
     let values = Values::F64(vec![1.5, f64::from_bits(0x7FF8_0000_0000_0001), -0.0]);
     let data = encode(1000, &times, &values, Scaling::IDENTITY, &Flags::default());
     assert_eq!(data, GOLDEN_NUMBERS);
-    let decoded = decode(1000, &data, 3).unwrap();
+    let decoded = decode(1000, &data, CODEC, 3).unwrap();
     assert_eq!(decoded.times, [1000, 1001, 1256]);
     let Values::F64(raw) = decoded.values else { panic!("f64 stays f64") };
     assert_eq!(
@@ -76,17 +76,17 @@ fn floats_that_resemble_each_other_have_the_bytes_of_the_format() {
     let values = Values::F32(vec![1.5, 1.5, 3.0]);
     let data = encode(0, &regular(0, 10_000_000, 3), &values, Scaling::IDENTITY, &Flags::default());
     assert_eq!(data, GOLDEN_XOR);
-    assert_eq!(decode(0, &data, 3).unwrap().values, values);
+    assert_eq!(decode(0, &data, CODEC, 3).unwrap().values, values);
 }
 
 #[test]
 fn every_cut_and_every_tail_is_refused() {
     for (golden, n) in [(GOLDEN_RUNS, 4), (GOLDEN_NUMBERS, 3), (GOLDEN_XOR, 3)] {
         for end in 0..golden.len() {
-            assert!(decode(0, &golden[..end], n).is_err(), "cut at {end}");
+            assert!(decode(0, &golden[..end], CODEC, n).is_err(), "cut at {end}");
         }
         let longer = [golden, &[0]].concat();
-        assert_eq!(decode(0, &longer, n), Err(CodecError::Damaged("1 bytes too many".into())));
+        assert_eq!(decode(0, &longer, CODEC, n), Err(CodecError::Damaged("1 bytes too many".into())));
     }
 }
 
@@ -95,11 +95,12 @@ fn what_is_unknown_or_contradicts_itself_is_refused_with_the_reason() {
     let with = |at: usize, byte: u8| {
         let mut data = GOLDEN_RUNS.to_vec();
         data[at] = byte;
-        decode(0, &data, 4).unwrap_err().to_string()
+        decode(0, &data, CODEC, 4).unwrap_err().to_string()
     };
-    assert!(decode(0, GOLDEN_RUNS, -1).unwrap_err().to_string().contains("holds -1 samples"));
-    assert!(decode(0, GOLDEN_RUNS, i32::MAX).unwrap_err().to_string().contains("samples"));
-    assert!(decode(i64::MAX - 1, GOLDEN_RUNS, 4).unwrap_err().to_string().contains("beyond"));
+    assert!(decode(0, GOLDEN_RUNS, 0, 4).unwrap_err().to_string().starts_with("codec 0 is unknown"));
+    assert!(decode(0, GOLDEN_RUNS, CODEC, -1).unwrap_err().to_string().contains("holds -1 samples"));
+    assert!(decode(0, GOLDEN_RUNS, CODEC, i32::MAX).unwrap_err().to_string().contains("samples"));
+    assert!(decode(i64::MAX - 1, GOLDEN_RUNS, CODEC, 4).unwrap_err().to_string().contains("beyond"));
     assert!(with(0, 2).starts_with("version 2 is unknown"));
     assert!(with(1, 0x24).starts_with("header"));
     assert!(with(1, 0b1_11_00).starts_with("scaling 3"));
@@ -131,7 +132,7 @@ fn signals_take_a_fraction_of_what_they_are() {
         let is = data.len() as f64 / (n * bytes) as f64;
         println!("{n} of {:?}: {} bytes, {:.2} each", values.kind(), data.len(), data.len() as f64 / n as f64);
         assert!(is <= share, "{n} of {:?}: {is:.2} of {bytes} each", values.kind());
-        assert_eq!(decode(0, &data, n as i32).unwrap().values, values);
+        assert_eq!(decode(0, &data, CODEC, n as i32).unwrap().values, values);
     }
 }
 
@@ -190,7 +191,7 @@ proptest! {
         }
         let scaling = Scaling { scale, offset };
         let data = encode(d0, &times, &values, scaling, &flags);
-        let decoded = decode(d0, &data, n as i32).unwrap();
+        let decoded = decode(d0, &data, CODEC, n as i32).unwrap();
         prop_assert_eq!(decoded.times, times.iter().collect::<Vec<_>>());
         prop_assert_eq!(bits(&decoded.values), bits(&values));
         prop_assert_eq!(decoded.scaling.scale.to_bits(), scale.to_bits());
@@ -209,7 +210,7 @@ proptest! {
         if data.len() > 3 {
             data[..3].copy_from_slice(&[1, head, modes.0 | modes.1 << 4]);
         }
-        if let Ok(decoded) = decode(d0, &data, n) {
+        if let Ok(decoded) = decode(d0, &data, CODEC, n) {
             prop_assert_eq!(decoded.times.len(), n as usize);
             prop_assert_eq!(decoded.values.len(), n as usize);
         }
@@ -221,6 +222,6 @@ proptest! {
         let mut data = encode(0, &regular(0, 272_727, n), &values, SCALING, &Flags::default());
         let at = at.index(data.len());
         data[at] = byte;
-        let _ = decode(d0, &data, n as i32);
+        let _ = decode(d0, &data, CODEC, n as i32);
     }
 }

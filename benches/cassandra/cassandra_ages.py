@@ -1,0 +1,24 @@
+"""Figures that only the rows themselves have: when they were written, and their bytes."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+from read_chunks import open_store  # noqa: E402
+
+
+def rows(url, columns):
+    store = open_store(url)
+    try:
+        yield from store.session.execute(f"SELECT {columns} FROM chunks", timeout=120)
+    finally:
+        store.cluster.shutdown()
+
+
+def ages_us(url):
+    """UTC of the node's clock at which each row was taken, less that of its first sample."""
+    return [written - t0 for t0, written in rows(url, "t0, WRITETIME(n)")]
+
+
+def data_bytes(url):
+    return sum(len(data) for (data,) in rows(url, "data"))
