@@ -114,16 +114,30 @@ impl LiveBoard {
         }
         let Some(entry) = state.channels.get_mut(&key) else { return };
         entry.channel.meta = meta.clone();
+        entry.channel.posted_at = now;
+        // A column's samples share few bins: each is looked for once.
+        let mut open: Option<Bin> = None;
         for (t_us, value, quality) in samples {
             entry.channel.samples += 1;
-            entry.channel.posted_at = now;
             if std::mem::take(&mut entry.anew) || t_us >= entry.channel.t_us {
                 (entry.channel.t_us, entry.channel.value, entry.channel.quality) = (t_us, value, quality);
             }
-            if value.is_finite() {
-                entry.bin(t_us, value, revision);
+            if !value.is_finite() {
+                continue;
+            }
+            match &mut open {
+                Some(bin) if t_us >= bin.t_us && t_us - bin.t_us < LIVE_BIN_US => {
+                    (bin.min, bin.max) = (bin.min.min(value), bin.max.max(value));
+                }
+                _ => {
+                    // A hostile time must not overflow at the end of i64.
+                    let start = t_us.div_euclid(LIVE_BIN_US).saturating_mul(LIVE_BIN_US);
+                    let next = Bin { t_us: start, min: value, max: value, revision };
+                    open.replace(next).into_iter().for_each(|bin| entry.add(bin));
+                }
             }
         }
+        open.into_iter().for_each(|bin| entry.add(bin));
     }
 
     /// The samples of a device are placed anew from now on: what was shown by the mapping before would stand before
@@ -172,13 +186,11 @@ impl LiveBoard {
 }
 
 impl Entry {
-    fn bin(&mut self, t_us: i64, value: f64, revision: u64) {
-        // A hostile time must not overflow at the end of i64.
-        let start = t_us.div_euclid(LIVE_BIN_US).saturating_mul(LIVE_BIN_US);
-        let place = self.bins.iter().rposition(|bin| bin.t_us <= start);
-        if let Some(index) = place.filter(|&index| self.bins[index].t_us == start) {
+    fn add(&mut self, new: Bin) {
+        let place = self.bins.iter().rposition(|bin| bin.t_us <= new.t_us);
+        if let Some(index) = place.filter(|&index| self.bins[index].t_us == new.t_us) {
             let bin = &mut self.bins[index];
-            (bin.min, bin.max, bin.revision) = (bin.min.min(value), bin.max.max(value), revision);
+            (bin.min, bin.max, bin.revision) = (bin.min.min(new.min), bin.max.max(new.max), new.revision);
             return;
         }
         let mut index = place.map_or(0, |index| index + 1);
@@ -189,7 +201,7 @@ impl Entry {
             self.bins.pop_front();
             index -= 1;
         }
-        self.bins.insert(index, Bin { t_us: start, min: value, max: value, revision });
+        self.bins.insert(index, new);
     }
 }
 

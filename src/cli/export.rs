@@ -1,6 +1,7 @@
 //! `pitwire export`
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -35,22 +36,31 @@ pub(super) struct Arguments {
     /// csv, jsonl or parquet.
     #[arg(long, required_unless_present = "gaps")]
     format: Option<Format>,
+    /// With -o: after so long of work what is done is kept, which is what a kill may cost.
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    checkpoint: Duration,
     /// What is missing instead of what is there: each declared gap as a JSON line on stdout.
     #[arg(long, conflicts_with_all = ["format", "output"])]
     gaps: bool,
-    /// To this file instead of stdout; it appears when it is complete.
+    /// To this file instead of stdout; it appears when it is complete. If it is interrupted, the same command goes on.
     #[arg(short, long)]
     output: Option<PathBuf>,
 }
 
+fn of_channels(patterns: &[String]) -> String {
+    if patterns.is_empty() { String::new() } else { format!(", channels {}", patterns.join(",")) }
+}
+
 pub(super) async fn run(arguments: Arguments) -> Outcome {
-    let Arguments { store, car, channel, from, to, format, gaps: only_gaps, output } = arguments;
+    let Arguments { store, car, channel, from, to, format, checkpoint, gaps: only_gaps, output } = arguments;
     let store = store_config(&store)?;
     let now = SystemClock.now_utc();
     let time = |flag: &str, text: Option<String>| -> Result<Option<UnixMicros>, Failure> {
         let parsed = text.map(|text| parse_time(&text, now)).transpose();
         parsed.map_err(|error| Failure::usage(format!("{flag}: {error}")))
     };
+    let range = |text: &Option<String>| text.as_deref().unwrap_or("the end").to_owned();
+    let words = format!("from {} to {}", range(&from), range(&to));
     let (from, to) = (time("--from", from)?, time("--to", to)?);
     if only_gaps {
         let store = store::connect_to_read(&store).await.map_err(Failure::failed)?;
@@ -62,7 +72,18 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         return Ok(());
     }
     let Some(format) = format else { return Err(Failure::usage("--format csv, jsonl or parquet, or --gaps")) };
-    let options = ExportOptions { cars: car, channels: channel, from, to, format, output, progress: true };
+    let of = format!("{} of car {}{} {words} as {format}", store.url, car.join(","), of_channels(&channel));
+    let options = ExportOptions {
+        cars: car,
+        channels: channel,
+        from,
+        to,
+        format,
+        output,
+        of: Some(of),
+        checkpoint,
+        progress: true,
+    };
     let stop = CancellationToken::new();
     let store = store::connect_to_read(&store).await.map_err(Failure::failed)?;
     let told = stop.clone();

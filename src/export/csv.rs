@@ -21,8 +21,11 @@ pub(super) struct CsvSink<W> {
 }
 
 impl<W: Write> CsvSink<W> {
-    pub(super) fn new(mut out: W) -> io::Result<Self> {
-        out.write_all(HEADER)?;
+    /// `first`: with the header.
+    pub(super) fn new(mut out: W, first: bool) -> io::Result<Self> {
+        if first {
+            out.write_all(HEADER)?;
+        }
         Ok(Self { out, buffer: Vec::new(), time: Rfc3339::default(), names: Vec::new() })
     }
 }

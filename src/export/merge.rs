@@ -15,6 +15,8 @@ use std::collections::{BinaryHeap, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::latest::{Latest, WriterId};
 use super::mapping::{BootClock, Clocks};
 use crate::chunk::codec::{self, Decoded};
@@ -82,10 +84,12 @@ pub struct Block {
     pub series: Arc<Vec<Series>>,
     /// The samples.
     pub samples: Vec<ReadSample>,
+    /// No later block has a sample before this, UTC µs, but for those that are counted as late.
+    pub until_us: i64,
 }
 
 /// What a reader met.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ReadCounts {
     /// Rows read.
     pub rows: u64,
@@ -104,6 +108,26 @@ pub struct ReadCounts {
     pub late: u64,
     /// The first faults in words.
     pub faults: Vec<String>,
+}
+
+impl ReadCounts {
+    /// Both together: of an export that went on, and of what it went on with.
+    #[must_use]
+    pub fn with(&self, earlier: &Self) -> Self {
+        let mut faults = earlier.faults.clone();
+        faults.extend(self.faults.iter().cloned());
+        faults.truncate(READ_FAULTS_LISTED_MAX);
+        Self {
+            rows: earlier.rows + self.rows,
+            samples: earlier.samples + self.samples,
+            duplicates: earlier.duplicates + self.duplicates,
+            conflicts: earlier.conflicts + self.conflicts,
+            superseded: earlier.superseded + self.superseded,
+            damaged: earlier.damaged + self.damaged,
+            late: earlier.late + self.late,
+            faults,
+        }
+    }
 }
 
 /// (car, device, channel)
@@ -262,7 +286,7 @@ impl Merge {
                 self.sort(&mut samples);
                 self.dedup(&mut samples);
                 self.counts.samples += samples.len() as u64;
-                return Some(Block { series: Arc::clone(&self.series), samples });
+                return Some(Block { series: Arc::clone(&self.series), samples, until_us: self.handed_out_until });
             }
             if !decoded {
                 return None;

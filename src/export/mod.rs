@@ -15,8 +15,8 @@ mod latest;
 mod manifest;
 mod mapping;
 mod merge;
-mod output;
 mod parquet;
+mod pieces;
 mod plan;
 mod progress;
 mod reader;
@@ -25,9 +25,10 @@ mod sink;
 mod testing;
 mod time;
 
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +47,8 @@ pub use time::{TimeError, parse_time};
 use crate::limits::EXPORT_BLOCKS_MAX;
 use crate::sample::UnixMicros;
 use crate::store::{Store, StoreError};
-use output::Output;
+use pieces::{Pieces, State};
+use sink::{Sink, sink};
 
 /// What to export, and where to.
 #[derive(Debug, Clone)]
@@ -63,6 +65,11 @@ pub struct ExportOptions {
     pub format: Format,
     /// To which file; stdout if absent.
     pub output: Option<PathBuf>,
+    /// What it is an export of, in words: an interrupted one is gone on with if its words are the same. Without them each
+    /// export begins anew, and leaves nothing if it is interrupted.
+    pub of: Option<String>,
+    /// After so long of work what is done is kept, to a file: what a kill costs at most.
+    pub checkpoint: Duration,
     /// Show on a terminal how far it is (on stderr).
     pub progress: bool,
 }
@@ -101,9 +108,33 @@ pub enum ExportError {
         /// Why.
         source: io::Error,
     },
-    /// Asked to stop; no file was left behind.
-    #[error("interrupted; nothing was left behind")]
-    Interrupted,
+    /// Asked to stop.
+    #[error("interrupted; {}", kept_words(.kept.as_deref()))]
+    Interrupted {
+        /// What the next one goes on with.
+        kept: Option<PathBuf>,
+    },
+    /// Two exports to one file.
+    #[error("another export is writing to {part}: wait for it, or name another file", part = .part.display())]
+    Busy {
+        /// Its folder.
+        part: PathBuf,
+    },
+    /// What lies there is of another export.
+    #[error("{part} is what is left of another export, of {of}: run that again, or remove the folder, or name another file", part = .part.display())]
+    Another {
+        /// The folder.
+        part: PathBuf,
+        /// What it is an export of.
+        of: String,
+    },
+}
+
+fn kept_words(kept: Option<&Path>) -> String {
+    kept.map_or_else(
+        || "nothing was left behind".into(),
+        |part| format!("the same command goes on with what is in {}", part.display()),
+    )
 }
 
 impl ExportError {
@@ -114,20 +145,94 @@ impl ExportError {
     }
 }
 
-/// What the writing thread is told.
-enum Step {
-    Write(Block),
-    /// Everything was read: make it final. Without this word nothing is left behind.
-    Commit,
+/// Where an export goes.
+enum Target {
+    Stdout(Box<dyn Sink<BufWriter<io::Stdout>>>),
+    File(Box<Pieces>),
 }
 
-/// Writes what `store` holds.
+impl Target {
+    fn open(options: &ExportOptions) -> Result<Self, ExportError> {
+        match &options.output {
+            Some(path) => Ok(Self::File(Box::new(Pieces::open(path, options)?))),
+            None => {
+                let failed = |source| ExportError::Output { target: "stdout".into(), source };
+                let out = BufWriter::new(io::stdout());
+                Ok(Self::Stdout(sink(options.format, out, true).map_err(failed)?))
+            }
+        }
+    }
+
+    /// The range that is left to read, and what was met before it.
+    fn left(&self, options: &ExportOptions) -> (Query, ReadCounts) {
+        let channels = ChannelFilter::new(&options.channels);
+        match self {
+            Self::Stdout(_) => {
+                let [from_us, to_us] = [options.from, options.to].map(|at| at.map(|at| at.0));
+                (Query { from_us, to_us, channels }, ReadCounts::default())
+            }
+            Self::File(pieces) => {
+                let State { from_us, to_us, until_us, counts, .. } = &pieces.state;
+                (Query { from_us: (*from_us).max(*until_us), to_us: *to_us, channels }, counts.clone())
+            }
+        }
+    }
+
+    fn write(&mut self, block: Block, counts: &ReadCounts) -> io::Result<()> {
+        match self {
+            Self::Stdout(sink) => sink.write(block),
+            Self::File(pieces) => pieces.write(block, counts),
+        }
+    }
+
+    fn commit(self, counts: &ReadCounts) -> io::Result<()> {
+        match self {
+            Self::Stdout(sink) => sink.finish()?.flush(),
+            Self::File(pieces) => pieces.commit(counts),
+        }
+    }
+
+    /// Ends without an end; the folder that is left to go on with, if there is one.
+    fn leave(self) -> Option<PathBuf> {
+        match self {
+            Self::Stdout(_) => None,
+            Self::File(pieces) => {
+                let dir = pieces.dir().to_owned();
+                pieces.leave().then_some(dir)
+            }
+        }
+    }
+}
+
+/// What the writing thread is told: blocks with what was met up to them, and to make it final.
+enum Step {
+    Write(Block, ReadCounts),
+    Commit(ReadCounts),
+}
+
+/// Writes what the reader sees until it is told to make it final; answers what is left if it never is.
+fn write_steps(mut target: Target, mut todo: mpsc::Receiver<Step>) -> io::Result<Option<PathBuf>> {
+    while let Some(step) = todo.blocking_recv() {
+        let wrote = match step {
+            Step::Write(block, counts) => target.write(block, &counts),
+            Step::Commit(counts) => return target.commit(&counts).map(|()| None),
+        };
+        if let Err(error) = wrote {
+            target.leave();
+            return Err(error);
+        }
+    }
+    Ok(target.leave())
+}
+
+/// Writes what `store` holds. To a file it goes on where an interrupted one of the same stopped.
 ///
 /// # Errors
 /// See [`ExportError`]. Rows that cannot be decoded are no error: they are counted in the summary.
 ///
 /// # Cancel safety
-/// Dropping it, or cancelling `stop`, leaves no file behind; what went to stdout went.
+/// Dropping it, or cancelling `stop`, leaves nothing under the final name, and beside it what the next one goes on with;
+/// what went to stdout went.
 pub async fn export(
     store: Arc<dyn Store>,
     options: &ExportOptions,
@@ -138,54 +243,49 @@ pub async fn export(
     {
         return Err(ExportError::EmptyRange);
     }
-    let target = options.output.as_ref().map_or_else(|| "stdout".into(), |path| path.display().to_string());
-    let failed = |source: io::Error| ExportError::Output { target: target.clone(), source };
     // Opened first: a folder that is not there is not found out after an hour of reading.
-    let out = Output::open(options.output.as_deref()).map_err(failed)?;
-    let mut sink = sink::sink(options.format, out).map_err(failed)?;
-    let (blocks, mut todo) = mpsc::channel(EXPORT_BLOCKS_MAX);
-    let writer = tokio::task::spawn_blocking(move || -> io::Result<()> {
-        while let Some(step) = todo.blocking_recv() {
-            match step {
-                Step::Write(block) => sink.write(block)?,
-                Step::Commit => return sink.finish()?.commit(),
-            }
-        }
-        Ok(())
-    });
+    let target = Target::open(options)?;
+    let (query, earlier) = target.left(options);
+    if let (true, Some(from)) = (earlier.samples > 0, query.from_us) {
+        let mut at = Vec::new();
+        time::Rfc3339::default().write(from, &mut at);
+        let at = String::from_utf8_lossy(&at).into_owned();
+        tracing::info!(samples = earlier.samples, until = at, "going on with what an earlier export left");
+    }
+    let (blocks, todo) = mpsc::channel(EXPORT_BLOCKS_MAX);
+    let writer = tokio::task::spawn_blocking(move || write_steps(target, todo));
 
-    let query = Query {
-        from_us: options.from.map(|t| t.0),
-        to_us: options.to.map(|t| t.0),
-        channels: ChannelFilter::new(&options.channels),
-    };
     let mut shown = Shown::new(options.progress);
     let read = async {
         let mut reading = Reader::of_cars(&*store, &options.cars).read(&query).await?;
         while let Some(block) = reading.next().await? {
-            if blocks.send(Step::Write(block)).await.is_err() {
+            if blocks.send(Step::Write(block, reading.counts().with(&earlier))).await.is_err() {
                 break; // The writer ended first, with the reason.
             }
             shown.at(&reading);
         }
-        Ok(ExportSummary { counts: reading.counts().clone(), partitions: reading.progress().1 })
+        Ok(ExportSummary { counts: reading.counts().with(&earlier), partitions: reading.progress().1 })
     };
     let read = tokio::select! {
         biased;
-        () = stop.cancelled() => Err(ExportError::Interrupted),
-        read = read => read.map_err(ExportError::Store),
+        () = stop.cancelled() => Err(None),
+        read = read => read.map_err(Some),
     };
     shown.end();
-    if read.is_ok() {
+    if let Ok(summary) = &read {
         // Fails only if the writer ended first, with the reason.
-        let _ = blocks.send(Step::Commit).await;
+        let _ = blocks.send(Step::Commit(summary.counts.clone())).await;
     }
     drop(blocks);
-    // Waited for in any case: only then the unfinished file is gone.
+    // Waited for in any case: only then is the disk as the next one shall find it.
     let written = writer.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-    let summary = read?;
-    written.map_err(failed)?;
-    Ok(summary)
+    let target = || options.output.as_ref().map_or_else(|| "stdout".into(), |path| path.display().to_string());
+    match (read, written) {
+        (Err(None), written) => Err(ExportError::Interrupted { kept: written.unwrap_or_default() }),
+        (Err(Some(error)), _) => Err(ExportError::Store(error)),
+        (Ok(_), Err(source)) => Err(ExportError::Output { target: target(), source }),
+        (Ok(summary), Ok(_)) => Ok(summary),
+    }
 }
 
 #[cfg(test)]

@@ -6,17 +6,23 @@
 //! Bounded: a row group has [`PARQUET_GROUP_ROWS_MAX`] rows; they are gathered as blocks of 32 bytes a
 //! sample and turned into columns one after the other, in slices.
 
+mod dictionary;
+
+use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use parquet::basic::{Compression, Encoding};
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
-use parquet::file::metadata::KeyValue;
+use parquet::basic::{Compression, Encoding, Type};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::data_type::{ByteArray, DataType, DoubleType, Int64Type};
+use parquet::file::metadata::{KeyValue, ParquetMetaDataReader};
 use parquet::file::properties::WriterProperties;
+use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
-use parquet::schema::types::ColumnPath;
+use parquet::schema::types::{ColumnDescPtr, ColumnPath};
 
+use self::dictionary::Dictionary;
 use super::merge::{Block, ReadSample, Series};
 use super::sink::Sink;
 use crate::limits::PARQUET_GROUP_ROWS_MAX;
@@ -49,26 +55,57 @@ pub(super) struct ParquetSink<W: Write + Send> {
     group_rows: usize,
 }
 
+/// A file without rows yet.
+fn file_writer<W: Write + Send>(out: W) -> parquet::errors::Result<SerializedFileWriter<W>> {
+    let schema = parse_message_type(SCHEMA)?;
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(PARQUET_GROUP_ROWS_MAX))
+        .set_created_by(concat!("pitwire ", env!("CARGO_PKG_VERSION")).into())
+        .set_key_value_metadata(Some(vec![KeyValue::new(
+            PARQUET_SCHEMA_KEY.into(),
+            PARQUET_SCHEMA_VERSION.to_string(),
+        )]));
+    for time in ["t_us", "d_us"] {
+        // Times rise in small steps: differences take a tenth of a dictionary.
+        properties = properties
+            .set_column_dictionary_enabled(ColumnPath::from(time), false)
+            .set_column_encoding(ColumnPath::from(time), Encoding::DELTA_BINARY_PACKED);
+    }
+    SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties.build()))
+}
+
+/// One file with the row groups of several, as they are: nothing is encoded anew.
+pub(super) fn join<W: Write + Send>(out: W, files: impl Iterator<Item = io::Result<File>>) -> io::Result<W> {
+    let mut writer = file_writer(out).map_err(io_error)?;
+    for file in files {
+        let file = file?;
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(io_error)?;
+        for group in metadata.row_groups() {
+            let mut to = writer.next_row_group().map_err(io_error)?;
+            for column in group.columns() {
+                let closed = ColumnCloseResult {
+                    bytes_written: u64::try_from(column.compressed_size()).unwrap_or_default(),
+                    rows_written: u64::try_from(group.num_rows()).unwrap_or_default(),
+                    metadata: column.clone(),
+                    bloom_filter: None,
+                    column_index: None,
+                    offset_index: None,
+                };
+                to.append_column(&file, closed).map_err(io_error)?;
+            }
+            to.close().map_err(io_error)?;
+        }
+    }
+    let mut out = writer.into_inner().map_err(io_error)?;
+    out.flush()?;
+    Ok(out)
+}
+
 impl<W: Write + Send> ParquetSink<W> {
     pub(super) fn new(out: W) -> io::Result<Self> {
-        let schema = parse_message_type(SCHEMA).map_err(io::Error::other)?;
-        let mut properties = WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
-            .set_max_row_group_row_count(Some(PARQUET_GROUP_ROWS_MAX))
-            .set_created_by(concat!("pitwire ", env!("CARGO_PKG_VERSION")).into())
-            .set_key_value_metadata(Some(vec![KeyValue::new(
-                PARQUET_SCHEMA_KEY.into(),
-                PARQUET_SCHEMA_VERSION.to_string(),
-            )]));
-        for time in ["t_us", "d_us"] {
-            // Times rise in small steps: differences take a tenth of a dictionary.
-            properties = properties
-                .set_column_dictionary_enabled(ColumnPath::from(time), false)
-                .set_column_encoding(ColumnPath::from(time), Encoding::DELTA_BINARY_PACKED);
-        }
-        let writer = SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties.build()));
         Ok(Self {
-            writer: writer.map_err(io::Error::other)?,
+            writer: file_writer(out).map_err(io_error)?,
             series: Arc::default(),
             rows: Vec::new(),
             group_rows: PARQUET_GROUP_ROWS_MAX,
@@ -83,23 +120,24 @@ impl<W: Write + Send> ParquetSink<W> {
 
     fn write_group(&mut self) -> parquet::errors::Result<()> {
         let (rows, series) = (std::mem::take(&mut self.rows), Arc::clone(&self.series));
-        let of = |sample: &ReadSample| &series[sample.series as usize];
-        // One allocation for each name, not for each sample.
-        let names = |name: fn(&Series) -> &str| series.iter().map(|s| bytes(name(s))).collect::<Vec<_>>();
-        let (cars, devices, channels) = (names(|s| &s.car), names(|s| &s.device), names(|s| &s.channel));
-        let units: Vec<Option<ByteArray>> = series.iter().map(|s| s.only_unit().map(|unit| bytes(unit))).collect();
-        let unit = |s: &ReadSample| units[s.series as usize].clone().unwrap_or_else(|| bytes(of(s).unit(s.t_us)));
-
+        let schema = self.writer.schema_descr().clone();
         let mut group = self.writer.next_row_group()?;
+        let mut places = Vec::with_capacity(rows.len());
         column::<Int64Type, _>(&mut group, &rows, |s| s.t_us)?;
-        column::<ByteArrayType, _>(&mut group, &rows, |s| cars[s.series as usize].clone())?;
-        column::<ByteArrayType, _>(&mut group, &rows, |s| devices[s.series as usize].clone())?;
-        column::<Int64Type, _>(&mut group, &rows, |s| of(s).boot)?;
+        let mut texts = |group: &mut _, at: usize, name: fn(&Series) -> &str| {
+            by_series(group, schema.column(at), &rows, &series, &mut places, |series| name(series).as_bytes().to_vec())
+        };
+        texts(&mut group, 1, |s| &s.car)?;
+        texts(&mut group, 2, |s| &s.device)?;
+        by_series(&mut group, schema.column(3), &rows, &series, &mut places, |s| s.boot.to_le_bytes().to_vec())?;
         column::<Int64Type, _>(&mut group, &rows, |s| s.d_us)?;
-        column::<ByteArrayType, _>(&mut group, &rows, |s| channels[s.series as usize].clone())?;
-        column::<ByteArrayType, _>(&mut group, &rows, unit)?;
+        let mut texts = |group: &mut _, at: usize, name: fn(&Series) -> &str| {
+            by_series(group, schema.column(at), &rows, &series, &mut places, |series| name(series).as_bytes().to_vec())
+        };
+        texts(&mut group, 5, |s| &s.channel)?;
+        units(&mut group, schema.column(6), &rows, &series, &mut places)?;
         column::<DoubleType, _>(&mut group, &rows, |s| s.value)?;
-        column::<Int32Type, _>(&mut group, &rows, |s| i32::from(s.quality.0))?;
+        qualities(&mut group, schema.column(8), &rows, &mut places)?;
         group.close()?;
         self.rows = rows;
         self.rows.clear();
@@ -149,8 +187,103 @@ fn column<T: DataType, W: Write + Send>(
     column.close()
 }
 
-fn bytes(text: &str) -> ByteArray {
-    ByteArray::from(text.as_bytes().to_vec())
+/// A column that has one value for each series.
+fn by_series<W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    column: ColumnDescPtr,
+    rows: &[ReadSample],
+    series: &[Series],
+    places: &mut Vec<u32>,
+    value: impl Fn(&Series) -> Vec<u8>,
+) -> parquet::errors::Result<()> {
+    let mut dictionary = Dictionary::default();
+    // Of those that occur: what is named in a dictionary is looked for by whoever reads it.
+    let mut of: Vec<Option<u32>> = vec![None; series.len()];
+    places.clear();
+    places.extend(rows.iter().map(|sample| {
+        let index = sample.series as usize;
+        *of[index].get_or_insert_with(|| dictionary.place(&value(&series[index])))
+    }));
+    write_places(group, column, &dictionary, places)
+}
+
+/// Units, which a device may describe anew.
+fn units<W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    column: ColumnDescPtr,
+    rows: &[ReadSample],
+    series: &[Series],
+    places: &mut Vec<u32>,
+) -> parquet::errors::Result<()> {
+    let mut dictionary = Dictionary::default();
+    let mut of: Vec<Option<u32>> = vec![None; series.len()];
+    places.clear();
+    places.extend(rows.iter().map(|sample| {
+        let index = sample.series as usize;
+        of[index].unwrap_or_else(|| {
+            let place = dictionary.place(series[index].unit(sample.t_us).as_bytes());
+            of[index] = series[index].only_unit().map(|_| place);
+            place
+        })
+    }));
+    write_places(group, column, &dictionary, places)
+}
+
+/// Flags: a few combinations of them, and the same as before as a rule.
+fn qualities<W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    column: ColumnDescPtr,
+    rows: &[ReadSample],
+    places: &mut Vec<u32>,
+) -> parquet::errors::Result<()> {
+    let mut dictionary = Dictionary::default();
+    let mut last = None;
+    places.clear();
+    places.extend(rows.iter().map(|sample| match last {
+        Some((quality, place)) if quality == sample.quality => place,
+        _ => {
+            let place = dictionary.place(&i32::from(sample.quality.0).to_le_bytes());
+            last = Some((sample.quality, place));
+            place
+        }
+    }));
+    write_places(group, column, &dictionary, places)
+}
+
+fn write_places<W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    column: ColumnDescPtr,
+    dictionary: &Dictionary,
+    places: &[u32],
+) -> parquet::errors::Result<()> {
+    let kind = column.physical_type();
+    let statistics = statistics(kind, dictionary.entries());
+    dictionary::write(group, column, dictionary, kind == Type::BYTE_ARRAY, statistics, places)
+}
+
+/// The least and the most of a column's values: readers pass over groups by them.
+fn statistics(kind: Type, entries: &[Vec<u8>]) -> Statistics {
+    fn range<T: Ord>(values: impl Iterator<Item = T> + Clone) -> (Option<T>, Option<T>) {
+        (values.clone().min(), values.max())
+    }
+    let entries = entries.iter();
+    match kind {
+        Type::INT64 => {
+            let numbers = entries.map(|entry| entry.as_slice().try_into().map_or(0, i64::from_le_bytes));
+            let (least, most) = range(numbers);
+            Statistics::int64(least, most, None, Some(0), false)
+        }
+        Type::INT32 => {
+            let numbers = entries.map(|entry| entry.as_slice().try_into().map_or(0, i32::from_le_bytes));
+            let (least, most) = range(numbers);
+            Statistics::int32(least, most, None, Some(0), false)
+        }
+        _ => {
+            let (least, most) = range(entries);
+            let text = |entry: &Vec<u8>| ByteArray::from(entry.clone());
+            Statistics::byte_array(least.map(text), most.map(text), None, Some(0), false)
+        }
+    }
 }
 
 /// The error of the output where there is one inside, so that a full disk is named as such.

@@ -185,6 +185,13 @@ impl Reading<'_> {
         &self.merge.counts
     }
 
+    /// Decodes at most about `samples` at a time.
+    #[cfg(test)]
+    pub(super) fn with_block_samples(mut self, samples: usize) -> Self {
+        self.merge = self.merge.with_block_samples(samples);
+        self
+    }
+
     /// Asks for the next partitions, and gives those asked for a push.
     fn ask_ahead(&mut self) {
         let at_once = READ_AHEAD_BYTES_MAX.checked_div(self.bytes_last).unwrap_or(READ_AHEAD_MAX);

@@ -18,8 +18,7 @@ type Seen = (i64, String, i64, String, f64, u16);
 
 async fn read_in_blocks(store: &dyn Store, query: &Query, samples: usize) -> (Vec<Seen>, ReadCounts) {
     let reader = Reader::new(store, "44").with_retry_after(Duration::from_millis(1));
-    let mut reading = reader.read(query).await.unwrap();
-    reading.merge = reading.merge.with_block_samples(samples);
+    let mut reading = reader.read(query).await.unwrap().with_block_samples(samples);
     let mut seen = Vec::new();
     while let Some(block) = reading.next().await.unwrap() {
         for sample in block.samples {

@@ -50,10 +50,10 @@ pub(super) trait Sink<W>: Send {
     fn finish(self: Box<Self>) -> io::Result<W>;
 }
 
-/// The sink for `format`.
-pub(super) fn sink<W: Write + Send + 'static>(format: Format, out: W) -> io::Result<Box<dyn Sink<W>>> {
+/// The sink for `format`; `first` unless it goes on after another of the same file.
+pub(super) fn sink<W: Write + Send + 'static>(format: Format, out: W, first: bool) -> io::Result<Box<dyn Sink<W>>> {
     Ok(match format {
-        Format::Csv => Box::new(CsvSink::new(out)?),
+        Format::Csv => Box::new(CsvSink::new(out, first)?),
         Format::Jsonl => Box::new(JsonlSink::new(out)),
         Format::Parquet => Box::new(ParquetSink::new(out)?),
     })

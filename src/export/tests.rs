@@ -27,6 +27,8 @@ fn options(format: Format, output: PathBuf) -> ExportOptions {
         to: None,
         format,
         output: Some(output),
+        of: Some("car 44".into()),
+        checkpoint: Duration::ZERO,
         progress: true,
     }
 }
@@ -113,16 +115,94 @@ async fn an_interrupted_export_leaves_nothing_behind_and_an_older_file_as_it_was
     stop.cancel();
     let options = options(Format::Csv, path.clone());
     let failed = export(store().await, &options, stop).await.unwrap_err();
-    assert!(matches!(failed, ExportError::Interrupted));
+    assert!(matches!(failed, ExportError::Interrupted { kept: None }));
     assert_eq!(fs::read_to_string(&path).unwrap(), "older");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// Blocks of an export that holds seconds 0 to `seconds`, one each.
+async fn blocks(seconds: i64) -> Vec<(Block, ReadCounts)> {
+    let store = MemoryStore::default();
+    let of = |second: i64| chunk(&[(T + second * 1_000_000, second as f64), (T + second * 1_000_000 + 5, 0.5)]);
+    write(&store, &(0..seconds).map(|second| Chunk { seq: second, ..of(second) }).collect::<Vec<_>>()).await;
+    let mut reading = Reader::new(&store, "44").read(&Query::default()).await.unwrap().with_block_samples(2);
+    let mut blocks = Vec::new();
+    while let Some(block) = reading.next().await.unwrap() {
+        blocks.push((block, reading.counts().clone()));
+    }
+    assert_eq!(blocks.len() as i64, seconds);
+    blocks
+}
+
+/// Writes `blocks` in small pieces, and ends after each as a kill would: with whatever is there at that moment.
+async fn interrupted_everywhere(format: Format) -> Vec<u8> {
+    let blocks = blocks(6).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out");
+    let open =
+        || Pieces::open(&path, &ExportOptions { from: Some(UnixMicros(T)), ..options(format, path.clone()) }).unwrap();
+    let mut done = 0;
+    while done < blocks.len() {
+        let mut pieces = open();
+        let left = pieces.state.until_us.map_or(0, |until| {
+            blocks.iter().position(|(block, _)| block.samples[0].t_us >= until).unwrap_or(blocks.len())
+        });
+        assert_eq!((left, pieces.state.counts.samples), (done, 2 * done as u64));
+        let (block, counts) = blocks[done].clone();
+        pieces.write(block, &counts).unwrap();
+        // What was written behind the last piece is lost, however much of it reached the disk.
+        fs::write(folder.path().join("out.part").join((done + 1).to_string()), b"torn").unwrap();
+        done += 1;
+        assert!(!path.exists());
+    }
+    let counts = &blocks.last().unwrap().1;
+    open().commit(counts).unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the file itself");
+    fs::read(path).unwrap()
+}
+
+#[tokio::test]
+async fn an_export_that_is_cut_off_after_each_piece_has_each_sample_once() {
+    let text = String::from_utf8(interrupted_everywhere(Format::Csv).await).unwrap();
+    let times: Vec<i64> = text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().parse().unwrap()).collect();
+    let expected: Vec<i64> = (0..6).flat_map(|second| [T + second * 1_000_000, T + second * 1_000_000 + 5]).collect();
+    assert_eq!(times, expected);
+    assert_eq!(String::from_utf8(interrupted_everywhere(Format::Jsonl).await).unwrap().lines().count(), 12);
+    let file = SerializedFileReader::new(bytes::Bytes::from(interrupted_everywhere(Format::Parquet).await)).unwrap();
+    assert_eq!(file.metadata().num_row_groups(), 6);
+    let metadata = file.metadata().file_metadata();
+    assert!(metadata.key_value_metadata().unwrap().iter().any(|pair| pair.key == PARQUET_SCHEMA_KEY));
+    let times = file.get_row_iter(None).unwrap().map(|row| row.unwrap().get_timestamp_micros(0).unwrap());
+    assert_eq!(times.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn two_exports_never_write_to_one_file_and_another_export_never_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out");
+    let open = |of: Option<&str>| {
+        Pieces::open(&path, &ExportOptions { of: of.map(str::to_owned), ..options(Format::Csv, path.clone()) })
+    };
+    let mut first = open(Some("it")).unwrap();
+    let Err(ExportError::Busy { part }) = open(Some("it")) else { panic!("two at once") };
+    assert_eq!(part, folder.path().join("out.part"));
+    let series = Arc::default();
+    first.write(Block { series, samples: Vec::new(), until_us: 5 }, &ReadCounts::default()).unwrap();
+    assert!(!first.leave(), "a piece without a sample is none");
+    let mut first = open(Some("it")).unwrap();
+    first.state.pieces = 1;
+    assert!(first.leave());
+    fs::write(folder.path().join("out.part/state.json"), "{").unwrap();
+    let Err(ExportError::Another { of, .. }) = open(Some("it")) else { panic!("of what?") };
+    assert!(of.starts_with("something unreadable"), "{of}");
+    drop(open(None).unwrap());
 }
 
 #[tokio::test]
 async fn a_folder_that_is_not_there_and_a_range_without_time_are_named() {
     let missing = options(Format::Csv, "/nowhere/at/all/x.csv".into());
     let error = export(store().await, &missing, CancellationToken::new()).await.unwrap_err();
-    assert!(error.to_string().starts_with("write /nowhere/at/all/x.csv: "), "{error}");
+    assert!(error.to_string().starts_with("write /nowhere/at/all/x.csv.part: "), "{error}");
     let empty = ExportOptions { from: Some(UnixMicros(5)), to: Some(UnixMicros(5)), ..missing };
     let error = export(store().await, &empty, CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, ExportError::EmptyRange));

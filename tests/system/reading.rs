@@ -1,9 +1,10 @@
 //! What others read without our program: `tools/read_chunks.py`, and every block of `docs/reading.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use pitwire::chunk::{RunTimes, codec};
 use pitwire::row::{ChunkRow, ExtentRow, LAYOUT_CHUNKS, Rows, day_of};
@@ -201,6 +202,109 @@ fn a_reader_in_python_reads_every_way_that_a_chunk_may_go() {
     let alike = compare(&python, &bench.sqlite(), "44");
     assert_eq!(alike, samples);
     bench.figure(&format!("{alike} samples of {} chunks alike", rows.chunks.len()));
+}
+
+/// Samples of an exported CSV by car, each identity once and in order of time.
+fn identities(csv: &str) -> BTreeMap<String, BTreeSet<(i64, String, String)>> {
+    let mut found = BTreeMap::<String, BTreeSet<_>>::new();
+    let mut last_us = i64::MIN;
+    for line in csv.lines().skip(1) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let t_us: i64 = fields[1].parse().unwrap();
+        assert!(t_us >= last_us, "in order of time: {line}");
+        last_us = t_us;
+        let fresh = found.entry(fields[2].into()).or_default().insert((t_us, fields[3].into(), fields[4].into()));
+        assert!(fresh, "twice: {line}");
+    }
+    found
+}
+
+/// Reads the same from a Parquet, in another program.
+const PARQUET_AS_CSV: &str = "
+import duckdb, sys
+duckdb.sql(f\"COPY (SELECT 'x' AS x, epoch_us(t_us) AS t_us, car, device, channel FROM '{sys.argv[1]}') TO '{sys.argv[2]}' (HEADER)\")
+";
+
+#[test]
+fn an_export_of_two_cars_that_drive_is_killed_again_and_again_and_has_each_sample_once() {
+    let Some(python) = python() else { return };
+    let _turn = turn(false);
+    let Some(node) = shared_node() else { return };
+    let bench = Bench::new();
+    let Some(broker) = Broker::start(&bench) else { return };
+    let keyspace = Keyspace::new(&node);
+    keyspace.apply();
+    let more = mqtt_source("car", &broker.url()).replace("pitwire/44/#", "pitwire/#");
+    let mut agent = Agent::start(&bench, &Setup { store: keyspace.url(), more, ..Setup::default() });
+    agent.until_subscribed();
+    let from_us = utc_us();
+    let mut cars = ["7", "44"].map(|car| {
+        let arguments = ["--tier", "wide", "--car", car, "--for", "24s", "--mqtt", &broker.url()];
+        (car, Sim::start(&bench, &format!("sent{car}"), &arguments))
+    });
+    agent.until_received(10 * 78_200);
+    // Up to a time that has come, and whose samples are stored by now.
+    let to_us = utc_us() - 2_000_000;
+    let (parquet, csv) = (bench.path("two.parquet"), bench.path("two.csv"));
+    let start = |format: &str, path: &Path| {
+        let (store, to) = (keyspace.url(), to_us.to_string());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pitwire"));
+        command.args(["export", "--store", &store, "--car", "7,44", "--to", &to, "--format", format]);
+        command.args(["--checkpoint", "50ms", "-o"]).arg(path);
+        command
+    };
+    let mut kills = 0;
+    for (format, path) in [("parquet", &parquet), ("csv", &csv)] {
+        for wait_ms in [700, 1_000, 1_300, 1_000, 700] {
+            let mut child = start(format, path).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(wait_ms));
+            if child.try_wait().unwrap().is_none() {
+                child.kill().unwrap();
+                kills += 1;
+                assert!(!path.exists(), "nothing under the final name");
+            }
+            child.wait().unwrap();
+        }
+        if format == "parquet" {
+            assert!(cars.iter_mut().all(|(_, car)| car.is_running()), "both are still being written");
+        }
+        if !path.exists() {
+            succeeded("export", start(format, path).output().unwrap());
+        }
+    }
+    let again = bench.path("again.csv");
+    succeeded("duckdb", Command::new(python).args(["-c", PARQUET_AS_CSV]).args([&parquet, &again]).output().unwrap());
+    let sent = cars.map(|(car, sim)| (car, sim.finish()));
+    agent.until_home(PATIENCE);
+    agent.terminate();
+
+    let (from_csv, from_parquet) = [&csv, &again].map(|path| identities(&fs::read_to_string(path).unwrap())).into();
+    assert_eq!(from_csv, from_parquet);
+    let all = [
+        "export",
+        "--store",
+        &keyspace.url(),
+        "--car",
+        "7",
+        "--car",
+        "44",
+        "--format",
+        "csv",
+        "--to",
+        &to_us.to_string(),
+    ];
+    assert_eq!(from_csv, identities(&succeeded("export", pitwire(&all))), "as one that was left alone");
+    let mut samples = 0;
+    for (car, sent) in &sent {
+        audit(sent.path(), &keyspace.url()).assert_exact();
+        // 78,200 a second from its start, which lies within the first second after `from_us`.
+        let of = from_csv[*car].len();
+        let most = (to_us - from_us) as f64 / 1e6 * 78_200.0;
+        assert!((of as f64) <= most && of as f64 > most - 1.5 * 78_200.0, "{of} of {most}");
+        samples += of;
+    }
+    assert!(kills >= 4, "{kills} kills");
+    bench.figure(&format!("{samples} samples of two cars, {kills} kills, each once"));
 }
 
 /// Code blocks of a page, as (language, text).

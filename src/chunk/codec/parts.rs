@@ -95,6 +95,10 @@ pub(super) fn put_times(out: &mut Vec<u8>, d0: i64, times: &RunTimes) -> u8 {
         put_varint(out, run.count.into());
         before = run.t0_us;
     }
+    // Less than a bit a time: numbers would take as long to try as they could save.
+    if (out.len() - start) * 8 <= times.len() {
+        return TIMES_RUNS;
+    }
     let after_d0 = |t: i64| {
         let after = t.checked_sub(d0).and_then(|after| u32::try_from(after).ok());
         i64::from(after.expect("a chunk's times lie within CHUNK_SPAN_US after its d0"))

@@ -112,8 +112,17 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     tell(&met, raw.as_deref(), to.as_deref());
     if let Some(format) = format {
         let Some(car) = one_car(car, &met.cars)? else { return damage(&met) };
-        let options =
-            ExportOptions { cars: vec![car], channels: channel, from: None, to: None, format, output, progress: true };
+        let options = ExportOptions {
+            of: None,
+            checkpoint: std::time::Duration::MAX,
+            cars: vec![car],
+            channels: channel,
+            from: None,
+            to: None,
+            format,
+            output,
+            progress: true,
+        };
         let summary = match export(store, &options, stop).await {
             Err(error) if error.is_closed_pipe() => return Ok(()),
             other => other.map_err(Failure::failed)?,
