@@ -63,7 +63,7 @@ pub struct ChunkRow {
     pub v_last: Option<f64>,
     /// Quality flags of all samples, or-ed.
     pub quality: i32,
-    /// Format of `data`: 0 plain little-endian.
+    /// Format of `data`: 1, see docs/storage.md.
     pub codec: i8,
     /// Every sample, with its flags.
     pub data: Vec<u8>,

@@ -59,8 +59,8 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         let parsed = text.map(|text| parse_time(&text, now)).transpose();
         parsed.map_err(|error| Failure::usage(format!("{flag}: {error}")))
     };
-    let range = |text: &Option<String>| text.as_deref().unwrap_or("the end").to_owned();
-    let words = format!("from {} to {}", range(&from), range(&to));
+    let words = [("from", &from), ("to", &to)].map(|(word, at)| at.as_ref().map(|at| format!(" {word} {at}")));
+    let words = words.into_iter().flatten().collect::<String>();
     let (from, to) = (time("--from", from)?, time("--to", to)?);
     if only_gaps {
         let store = store::connect_to_read(&store).await.map_err(Failure::failed)?;
@@ -72,7 +72,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         return Ok(());
     }
     let Some(format) = format else { return Err(Failure::usage("--format csv, jsonl or parquet, or --gaps")) };
-    let of = format!("{} of car {}{} {words} as {format}", store.url, car.join(","), of_channels(&channel));
+    let of = format!("{} of car {}{}{words} as {format}", store.url, car.join(","), of_channels(&channel));
     let options = ExportOptions {
         cars: car,
         channels: channel,
@@ -96,7 +96,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         Err(error) if error.is_closed_pipe() => return Ok(()),
         other => other.map_err(Failure::failed)?,
     };
-    if summary.partitions == 0 {
+    if summary.partitions == 0 && summary.counts.samples == 0 {
         say(&format!("pitwire: the store holds nothing of car {} in this time", options.cars.join(" or ")));
     }
     for fault in &summary.counts.faults {

@@ -93,6 +93,9 @@ impl Deliver {
                 }
             }
         }
+        if !self.backlog.fetched.is_empty() && self.backlog.bytes < BACKLOG_BYTES_MAX && self.link.window() > 1 {
+            self.link.kept_back();
+        }
     }
 
     fn fetch(&mut self) {
@@ -128,10 +131,10 @@ impl Deliver {
         self.backlog.writes += 1;
         self.backlog.bytes += bytes;
         let record = Box::new(BacklogRecord { place, samples, rows });
-        let began = Instant::now();
+        let (began, requests) = (Instant::now(), store.requests(&record.rows));
         self.tasks.spawn(async move {
             let outcome = tasks::write(&store, &record.rows, Within::Each(REQUEST_WITHIN)).await;
-            Done::Backlog { record, bytes, outcome, took: began.elapsed() }
+            Done::Backlog { record, bytes, outcome, took: began.elapsed(), requests }
         });
     }
 
@@ -147,7 +150,7 @@ impl Deliver {
         record: BacklogRecord,
         bytes: usize,
         outcome: Result<Vec<Poison>, Miss>,
-        took: Duration,
+        (took, requests): (Duration, u32),
         now: Instant,
     ) {
         self.backlog.writes -= 1;
@@ -156,7 +159,7 @@ impl Deliver {
             Ok(poison) => match self.suspicion.wrote(record.rows.len(), &poison) {
                 Some(hold) => Some(hold),
                 None => {
-                    self.record_stored(record, poison, took, now);
+                    self.record_stored(record, poison, (took, requests), now);
                     return;
                 }
             },
@@ -174,8 +177,14 @@ impl Deliver {
         self.give_back();
     }
 
-    fn record_stored(&mut self, record: BacklogRecord, poison: Vec<Poison>, took: Duration, now: Instant) {
-        self.link.wrote(took, self.writes_in_flight() + 1, now);
+    fn record_stored(
+        &mut self,
+        record: BacklogRecord,
+        poison: Vec<Poison>,
+        (took, requests): (Duration, u32),
+        now: Instant,
+    ) {
+        self.link.wrote(took, requests, now);
         self.backlog.attempt = 0;
         let BacklogRecord { place, samples, rows } = record;
         let stored = rows.samples() - samples_of(&poison);

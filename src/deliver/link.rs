@@ -114,20 +114,25 @@ impl Link {
         self.enter(LinkState::Up, now);
     }
 
-    /// Something was written, which took so long, as one of `in_flight`. If the link has stalled meanwhile, the next
-    /// probe finds out.
-    pub(super) fn wrote(&mut self, took: Duration, in_flight: usize, now: Instant) {
+    /// Something was written, which took so long, in so many requests. If the link has stalled meanwhile, the next probe
+    /// finds out.
+    pub(super) fn wrote(&mut self, took: Duration, requests: u32, now: Instant) {
         let smooth = self.answered.map_or(took, |(_, before)| (before * 7 + took) / 8);
         self.answered = Some((now, smooth));
         if self.state == LinkState::Up {
             if self.proven {
-                self.writes.answered(took, in_flight, now);
+                self.writes.answered(took / requests.max(1), now);
             } else {
                 self.writes.restart(now);
             }
             (self.proven, self.attempt) = (true, 0);
             self.detail.clear();
         }
+    }
+
+    /// Something waits that the limit of writes in flight keeps back.
+    pub(super) fn kept_back(&mut self) {
+        self.writes.kept_back();
     }
 
     /// A write was given up after so long, though the store answers others.
@@ -150,6 +155,9 @@ impl Link {
     pub(super) fn write_failed(&mut self, error: &StoreError, now: Instant, jitter: f64) {
         if self.state == LinkState::Up {
             self.probe_failed(error, now, jitter);
+            if self.state != LinkState::Up {
+                self.writes.failed(now);
+            }
         }
     }
 
@@ -229,9 +237,22 @@ mod tests {
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 2000, 2000]);
         link.probed(now);
         link.wrote(Duration::ZERO, 1, now);
-        assert_eq!(link.window(), WRITES);
+        assert!((2..WRITES).contains(&link.window()));
         link.write_failed(&broken(), now, 1.0);
         assert_eq!(link.probe_at().unwrap().duration_since(now).as_millis(), 50, "from the start again");
+    }
+
+    #[test]
+    fn a_store_that_could_not_cope_gets_fewer_writes_when_it_is_back() {
+        let mut now = Instant::now();
+        let mut link = stalled_at(now);
+        for limit in [4, 2, 2] {
+            now += Duration::from_secs(1);
+            link.probed(now);
+            link.wrote(Duration::ZERO, 1, now);
+            assert_eq!(link.window(), limit);
+            link.write_failed(&broken(), now, 1.0);
+        }
     }
 
     #[test]

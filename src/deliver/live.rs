@@ -34,11 +34,15 @@ impl Deliver {
             let within = if nowhere_else { Within::Each(REQUEST_WITHIN) } else { Within::until(pending.due) };
             self.live_writes += 1;
             self.live_bytes += pending.bytes;
+            let requests = store.requests(&pending.flush.rows);
             let pending = Box::new(pending);
             self.tasks.spawn(async move {
                 let outcome = tasks::write(&store, &pending.flush.rows, within).await;
-                Done::Live { pending, outcome, took: now.elapsed() }
+                Done::Live { pending, outcome, took: now.elapsed(), requests }
             });
+        }
+        if !self.pending.is_empty() && self.live_bytes < LIVE_BYTES_MAX && self.link.window() > 1 {
+            self.link.kept_back();
         }
     }
 
@@ -67,7 +71,7 @@ impl Deliver {
         &mut self,
         pending: Pending,
         outcome: Result<Vec<Poison>, Miss>,
-        took: Duration,
+        (took, requests): (Duration, u32),
         now: Instant,
     ) {
         self.live_writes -= 1;
@@ -80,7 +84,7 @@ impl Deliver {
                     self.enqueue(pending);
                 }
                 None => {
-                    self.link.wrote(took, self.writes_in_flight() + 1, now);
+                    self.link.wrote(took, requests, now);
                     let samples = rows.samples() - super::poison::samples_of(&poison);
                     self.parts.stats.lock().wrote(rows.len() - poison.len(), samples, pending.bytes, took);
                     self.stored(pending, poison);

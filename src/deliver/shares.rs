@@ -1,7 +1,8 @@
 //! How the writes in flight are shared between live data and the backlog. Pure.
 //!
-//! Invariants: live data and the backlog both always have a place; what the backlog leaves free alone is there for live
-//! data that comes; together they never are more than `all`, but for backlog writes that began before live data came.
+//! Invariants: live data and the backlog both always have a place, live data also where `all` was more when the backlog's
+//! writes began; what the backlog leaves free alone is there for live data that comes; together they never are more than
+//! `all`, but for backlog writes that began before and one of live data.
 
 use crate::limits::BACKLOG_ALONE_PERCENT;
 
@@ -27,7 +28,7 @@ impl Shares {
     /// Whether a live write may begin beside `live` and `backlog` ones. `owed`: the backlog has a claim.
     pub(super) fn takes_live(&self, live: usize, backlog: usize, owed: bool) -> bool {
         let kept = if owed { self.backlog } else { 0 };
-        live + backlog.max(kept) < self.all
+        live == 0 || live + backlog.max(kept) < self.all
     }
 
     /// Whether a write of the backlog may begin beside `backlog` ones. `alone`: no live data is about.
@@ -62,7 +63,7 @@ mod tests {
     fn live_data_leaves_the_backlog_its_share_and_takes_the_rest() {
         let window = Shares::of(16, 25);
         let live = |backlog, owed| (0..).take_while(|&live| window.takes_live(live, backlog, owed)).count();
-        assert_eq!((live(0, false), live(0, true), live(4, true), live(12, true)), (16, 12, 12, 4));
+        assert_eq!((live(0, false), live(0, true), live(4, true), live(12, true), live(16, true)), (16, 12, 12, 4, 1));
         let backlog = |alone| (0..).take_while(|&backlog| window.takes_backlog(backlog, alone)).count();
         assert_eq!((backlog(true), backlog(false)), (12, 4));
     }

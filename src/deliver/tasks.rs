@@ -41,11 +41,31 @@ pub(super) struct BacklogRecord {
 pub(super) enum Done {
     Connected(Result<Arc<dyn Store>, StoreError>),
     Probed(Result<(), StoreError>),
-    Live { pending: Box<Pending>, outcome: Result<Vec<Poison>, Miss>, took: Duration },
-    Backlog { record: Box<BacklogRecord>, bytes: usize, outcome: Result<Vec<Poison>, Miss>, took: Duration },
-    Spilled { priority: Priority, flushes: Vec<Pending>, outcome: Result<(), SpillFault> },
+    /// `took` in `requests` of the store, one after another.
+    Live {
+        pending: Box<Pending>,
+        outcome: Result<Vec<Poison>, Miss>,
+        took: Duration,
+        requests: u32,
+    },
+    /// See `Live`.
+    Backlog {
+        record: Box<BacklogRecord>,
+        bytes: usize,
+        outcome: Result<Vec<Poison>, Miss>,
+        took: Duration,
+        requests: u32,
+    },
+    Spilled {
+        priority: Priority,
+        flushes: Vec<Pending>,
+        outcome: Result<(), SpillFault>,
+    },
     Fetched(Vec<(Place, Record)>),
-    Quarantined { item: Quarantined, outcome: Result<(), String> },
+    Quarantined {
+        item: Quarantined,
+        outcome: Result<(), String>,
+    },
     Heartbeat,
     Expired(Result<Expired, StoreError>),
 }

@@ -7,19 +7,21 @@
 //! ```text
 //!  starting   each answer while the limit is used: + 1          (doubles within a round trip)
 //!  steady     each answer while the limit is used: + 1 ÷ limit  (+ 1 within a round trip)
-//!  slow       an answer took more than max(D ÷ 8, 1.5 × fastest of the last 10 to 20 s), or none came in time:
-//!             × ½, once for all writes that were in flight together; steady from then on
+//!  slow       an answer took more than max(D ÷ 8, 1.5 × fastest of the last 10 to 20 s), or none came in time, or the
+//!             store failed: × ½, once for all writes that were in flight together; steady from then on
+//!  back       after a failure: starting again, from what it was then, half of the most at most
 //! ```
-//! *Fastest* makes a link with a long way but without a queue one that is not slow. That it cannot follow a queue of our
+//! *Used*: something waited that the limit kept back. What a write *took* is for one request, since a store may make several
+//! of it, one after another: the first write of a bucket makes two. *Fastest* makes a link with a long way but without a queue one that is not slow. That it cannot follow a queue of our
 //! own upwards is arithmetic: where time is in proportion to what is in flight, the fastest write after a halving takes
 //! half of what was slow, and 1.5 × ½ < 1.
 //!
 //! Invariants: the limit is from [`WRITES_IN_FLIGHT_MIN`] (one for live data, one for the backlog) to what is configured;
-//! it grows only while it is used, so that it says what was tried and not what was not.
+//! it grows only while something waits for it, so that it says what was tried and not what was not.
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{BACKLOG_ALONE_PERCENT, WRITES_IN_FLIGHT_MIN};
+use crate::limits::WRITES_IN_FLIGHT_MIN;
 
 /// A write that takes more than this part of D is slow, unless the fastest takes as long.
 const SLOW_PART_OF_D: u32 = 8;
@@ -40,6 +42,8 @@ pub(super) struct Window {
     fastest_since: Instant,
     /// When it was halved last: what began before belongs to the same congestion.
     halved_at: Instant,
+    /// Whether it has kept something back since the last answer.
+    used: bool,
 }
 
 impl Window {
@@ -54,6 +58,7 @@ impl Window {
             fastest: [None; 2],
             fastest_since: now,
             halved_at: now,
+            used: false,
         }
     }
 
@@ -67,14 +72,20 @@ impl Window {
         self.limit as usize
     }
 
+    /// Something waits that it keeps back.
+    pub(super) fn kept_back(&mut self) {
+        self.used = true;
+    }
+
     /// The store is back, and may be another than it was.
     pub(super) fn restart(&mut self, now: Instant) {
-        (self.limit, self.starting) = (Self::initial(self.max), true);
+        (self.limit, self.starting) = (Self::initial(self.max).min(self.limit), true);
         (self.fastest, self.fastest_since, self.halved_at) = ([None; 2], now, now);
     }
 
-    /// A write was answered at `now` that took so long, as one of `in_flight`, itself included.
-    pub(super) fn answered(&mut self, took: Duration, in_flight: usize, now: Instant) {
+    /// A write was answered at `now`, of which each request took so long.
+    pub(super) fn answered(&mut self, took: Duration, now: Instant) {
+        let used = std::mem::take(&mut self.used);
         if now.duration_since(self.fastest_since) >= FASTEST_FOR {
             (self.fastest, self.fastest_since) = ([None, self.fastest[0]], now);
         }
@@ -82,7 +93,7 @@ impl Window {
         let fastest = self.fastest.into_iter().flatten().min().unwrap_or(took);
         if took > self.slow_after.max(fastest.mul_f64(SLOW_TIMES_FASTEST)) {
             self.unanswered(took, now);
-        } else if in_flight >= (self.limit() * usize::from(BACKLOG_ALONE_PERCENT) / 100).max(1) {
+        } else if used {
             let more = if self.starting { 1.0 } else { 1.0 / self.limit };
             self.limit = (self.limit + more).min(self.max);
         }
@@ -91,9 +102,14 @@ impl Window {
     /// A write was given up at `now`, unanswered after so long.
     pub(super) fn unanswered(&mut self, took: Duration, now: Instant) {
         if now.checked_sub(took).is_some_and(|began| began >= self.halved_at) {
-            self.limit = (self.limit / 2.0).max(WRITES_IN_FLIGHT_MIN.into());
-            (self.starting, self.halved_at) = (false, now);
+            self.failed(now);
         }
+    }
+
+    /// The store failed: with what was in flight it could not cope, as far as anybody knows.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.limit = (self.limit / 2.0).max(WRITES_IN_FLIGHT_MIN.into());
+        (self.starting, self.halved_at) = (false, now);
     }
 }
 
@@ -125,7 +141,8 @@ mod tests {
             }
             let Some((began, answered)) = in_flight.pop_front() else { break };
             now = now.max(answered);
-            window.answered(now - began, in_flight.len() + 1, now);
+            window.kept_back();
+            window.answered(now - began, now);
             seen.push((window.limit(), now - began));
         }
         seen
@@ -177,12 +194,13 @@ mod tests {
         let mut window = Window::new(MAX, D, now);
         for _ in 0..1_000 {
             now += ms(10);
-            window.answered(ms(5), 1, now);
+            window.answered(ms(5), now);
         }
         assert_eq!(window.limit(), MAX / 2);
         for _ in 0..MAX {
             now += ms(10);
-            window.answered(ms(5), window.limit(), now);
+            window.kept_back();
+            window.answered(ms(5), now);
         }
         assert_eq!(window.limit(), MAX);
     }
@@ -200,6 +218,11 @@ mod tests {
         }
         assert_eq!(window.limit(), 2);
         window.restart(now);
-        assert_eq!(window.limit(), MAX / 2);
+        assert_eq!(window.limit(), 2, "what the store could not cope with is not tried at once");
+        for _ in 0..3 {
+            window.kept_back();
+            window.answered(ms(5), now);
+        }
+        assert_eq!(window.limit(), 5, "but it grows as at the start");
     }
 }

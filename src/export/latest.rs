@@ -21,7 +21,7 @@ pub(super) type WriterId = u32;
 pub(super) struct Latest {
     /// (car, device, channel) of those that were derived whenever they were described.
     derived: HashSet<(Name, Name, Name)>,
-    ids: HashMap<[u8; 16], WriterId>,
+    ids: HashMap<(Name, [u8; 16]), WriterId>,
     /// By number: the process's first UTC and its id.
     writers: Vec<(i64, [u8; 16])>,
     /// By series and device time: the latest value so far, of samples that are decoded and not handed out.
@@ -43,10 +43,10 @@ impl Latest {
         self.derived.contains(key)
     }
 
-    /// The process that wrote `row`, which begins at `earliest_us` or before.
-    pub(super) fn writer(&mut self, row: &ChunkRow, earliest_us: i64) -> WriterId {
+    /// The process that wrote `row` of `car`, which begins at `earliest_us` or before: for that car.
+    pub(super) fn writer(&mut self, car: &Name, row: &ChunkRow, earliest_us: i64) -> WriterId {
         let next = self.writers.len();
-        let id = *self.ids.entry(row.writer).or_insert(u32::try_from(next).unwrap_or(u32::MAX));
+        let id = *self.ids.entry((Name::clone(car), row.writer)).or_insert(u32::try_from(next).unwrap_or(u32::MAX));
         if next == id as usize {
             self.writers.push((earliest_us, row.writer));
         }

@@ -12,6 +12,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::limits::{PLACEMENT_SLACK_US, READ_SHIFTS_MAX};
 use crate::row::ClockRow;
 use crate::sample::{Name, Quality};
@@ -181,6 +183,15 @@ impl Clocks {
     /// The same of all devices.
     pub(super) fn all_shifts(&self) -> &Shifts {
         &self.all
+    }
+
+    /// A digest of each mapping, by device and boot.
+    pub(super) fn digests(&self) -> impl Iterator<Item = (String, u64)> + '_ {
+        self.boots.iter().map(|((device, boot), clock)| {
+            let pieces = clock.pieces.iter().flat_map(|(from, offset)| [from.to_le_bytes(), offset.to_le_bytes()]);
+            let bytes: Vec<u8> = pieces.flatten().collect();
+            (format!("{device} {boot}"), xxh3_64(&bytes))
+        })
     }
 
     /// The mapping of (device, boot); without rows that of the first chunk asked for, which starts at

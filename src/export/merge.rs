@@ -11,7 +11,7 @@
 //! Deliberately absent: I/O.
 
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -230,6 +230,14 @@ impl Merge {
         self
     }
 
+    /// A digest of each mapping by which samples are placed, by car, device and boot.
+    pub(super) fn clock_digests(&self) -> BTreeMap<String, u64> {
+        let of = |(car, clocks): (&Name, &Clocks)| {
+            clocks.digests().map(|(key, digest)| (format!("{car} {key}"), digest)).collect::<Vec<_>>()
+        };
+        self.clocks.iter().flat_map(of).collect()
+    }
+
     /// Takes one row in.
     pub(super) fn add(&mut self, row: ChunkRow) {
         self.counts.rows += 1;
@@ -239,7 +247,7 @@ impl Merge {
         if self.to_us.is_some_and(|to| earliest_us >= to) {
             return;
         }
-        let writer = self.latest.writer(&row, earliest_us);
+        let writer = self.latest.writer(&self.series[series as usize].car, &row, earliest_us);
         let ChunkRow { d0, t0, seq, n, codec, data, .. } = row;
         self.held.push(Held { earliest_us, series, writer, d0, t0, seq, n, codec, data });
     }

@@ -47,7 +47,7 @@ pub use time::{TimeError, parse_time};
 use crate::limits::EXPORT_BLOCKS_MAX;
 use crate::sample::UnixMicros;
 use crate::store::{Store, StoreError};
-use pieces::{Pieces, State};
+use pieces::{ClockDigests, Pieces, State};
 use sink::{Sink, sink};
 
 /// What to export, and where to.
@@ -178,6 +178,31 @@ impl Target {
         }
     }
 
+    /// What was met, if everything is there and only has to be put in place.
+    fn complete(&self) -> Option<ReadCounts> {
+        match self {
+            Self::File(pieces) if pieces.state.complete => Some(pieces.state.counts.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether what is there was placed by these clocks. From here on they are noted.
+    fn agrees(&mut self, clocks: ClockDigests) -> bool {
+        let Self::File(pieces) = self else { return true };
+        let agrees = pieces.state.clocks.iter().all(|(boot, digest)| clocks.get(boot) == Some(digest));
+        if agrees {
+            pieces.state.clocks = clocks;
+        }
+        agrees
+    }
+
+    fn begin_anew(&mut self, clocks: ClockDigests) {
+        if let Self::File(pieces) = self {
+            pieces.begin_anew();
+            pieces.state.clocks = clocks;
+        }
+    }
+
     fn write(&mut self, block: Block, counts: &ReadCounts) -> io::Result<()> {
         match self {
             Self::Stdout(sink) => sink.write(block),
@@ -202,6 +227,10 @@ impl Target {
             }
         }
     }
+}
+
+fn name(options: &ExportOptions) -> String {
+    options.output.as_ref().map_or_else(|| "stdout".into(), |path| path.display().to_string())
 }
 
 /// What the writing thread is told: blocks with what was met up to them, and to make it final.
@@ -244,7 +273,37 @@ pub async fn export(
         return Err(ExportError::EmptyRange);
     }
     // Opened first: a folder that is not there is not found out after an hour of reading.
-    let target = Target::open(options)?;
+    let mut target = Target::open(options)?;
+    if let Some(counts) = target.complete() {
+        // Only the last steps are left of an earlier one.
+        let committed = tokio::task::spawn_blocking(move || target.commit(&counts).map(|()| counts)).await;
+        let committed = committed.unwrap_or_else(|error| Err(io::Error::other(error)));
+        return match committed {
+            Ok(counts) => Ok(ExportSummary { counts, partitions: 0 }),
+            Err(source) => Err(ExportError::Output { target: name(options), source }),
+        };
+    }
+    let reader = Reader::of_cars(&*store, &options.cars);
+    let begin = async {
+        let mut reading = reader.read(&target.left(options).0).await?;
+        if !target.agrees(reading.clock_digests()) {
+            tracing::warn!("a device's clock was corrected since the export was interrupted: it begins anew");
+            target.begin_anew(reading.clock_digests());
+            reading = reader.read(&target.left(options).0).await?;
+        }
+        Ok(reading)
+    };
+    let mut reading = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(ExportError::Interrupted { kept: target.leave() }),
+        reading = begin => match reading {
+            Ok(reading) => reading,
+            Err(error) => {
+                target.leave();
+                return Err(ExportError::Store(error));
+            }
+        },
+    };
     let (query, earlier) = target.left(options);
     if let (true, Some(from)) = (earlier.samples > 0, query.from_us) {
         let mut at = Vec::new();
@@ -257,7 +316,6 @@ pub async fn export(
 
     let mut shown = Shown::new(options.progress);
     let read = async {
-        let mut reading = Reader::of_cars(&*store, &options.cars).read(&query).await?;
         while let Some(block) = reading.next().await? {
             if blocks.send(Step::Write(block, reading.counts().with(&earlier))).await.is_err() {
                 break; // The writer ended first, with the reason.
@@ -279,11 +337,10 @@ pub async fn export(
     drop(blocks);
     // Waited for in any case: only then is the disk as the next one shall find it.
     let written = writer.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-    let target = || options.output.as_ref().map_or_else(|| "stdout".into(), |path| path.display().to_string());
     match (read, written) {
         (Err(None), written) => Err(ExportError::Interrupted { kept: written.unwrap_or_default() }),
         (Err(Some(error)), _) => Err(ExportError::Store(error)),
-        (Ok(_), Err(source)) => Err(ExportError::Output { target: target(), source }),
+        (Ok(_), Err(source)) => Err(ExportError::Output { target: name(options), source }),
         (Ok(summary), Ok(_)) => Ok(summary),
     }
 }

@@ -10,10 +10,15 @@
 //! that goes on reads from there, and no sample is in two pieces or in none; what the store got meanwhile with times
 //! before that is not looked for, as an export that was not interrupted would not have seen it either.
 //!
+//! Where a device's clock was corrected between the two, times that were exported are others now: then it begins anew.
+//!
 //! Invariants: the final name never holds half an export. A piece is synced before the state names it, the state is
-//! replaced by renaming, and the whole is synced before it is renamed to the final name, so a kill or a power cut at any
-//! moment costs the piece that was being written, and nothing else.
+//! replaced by renaming, and the whole is synced before it is renamed to the final name; then the state goes first. So a
+//! kill or a power cut at any moment costs the piece that was being written, and nothing else. What is complete is never
+//! read again, only joined. Nothing is removed that is not of an export.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -27,6 +32,28 @@ use super::{ExportError, ExportOptions, parquet};
 
 /// Of the state's fields and their meaning.
 const VERSION: u32 = 1;
+const LOCK: &str = "lock";
+const STATE: &str = "state.json";
+const STATE_NEW: &str = "state.new";
+const WHOLE: &str = "whole";
+/// `-10m` means another time with each moment; one that is so far off is another export.
+const NEAR_US: u64 = 15 * 60 * 1_000_000;
+
+/// By car, device and boot, a digest of the mapping by which its samples are placed.
+pub(super) type ClockDigests = BTreeMap<String, u64>;
+
+/// Whether an export makes files of this name in its folder.
+fn is_own(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    [LOCK, STATE, STATE_NEW, WHOLE].contains(&&*name) || name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_near(then_us: Option<i64>, now_us: Option<i64>) -> bool {
+    match (then_us, now_us) {
+        (Some(then_us), Some(now_us)) => then_us.abs_diff(now_us) <= NEAR_US,
+        (then_us, now_us) => then_us == now_us,
+    }
+}
 
 /// What is on the disk of an export that is not over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +73,8 @@ pub(super) struct State {
     pub(super) complete: bool,
     /// What was met for them.
     pub(super) counts: ReadCounts,
+    /// By what clocks they were placed: a digest for each boot that was known.
+    pub(super) clocks: ClockDigests,
 }
 
 /// A file that is being exported to.
@@ -80,10 +109,16 @@ impl Pieces {
         let dir = PathBuf::from(dir);
         let failed = |source| ExportError::Output { target: dir.display().to_string(), source };
         match fs::create_dir(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-            _ => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                for entry in fs::read_dir(&dir).map_err(failed)? {
+                    if !is_own(&entry.map_err(failed)?.file_name()) {
+                        return Err(ExportError::Another { part: dir, of: "something else".into() });
+                    }
+                }
+            }
+            made => made.map_err(failed)?,
         }
-        let lock = File::create(dir.join("lock")).map_err(failed)?;
+        let lock = File::create(dir.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(ExportError::Busy { part: dir }),
@@ -99,24 +134,24 @@ impl Pieces {
             until_us: None,
             complete: false,
             counts: ReadCounts::default(),
+            clocks: ClockDigests::new(),
         };
-        let state = match fs::read(dir.join("state.json")) {
+        let another = |of: String| Err(ExportError::Another { part: dir.clone(), of });
+        let state = match fs::read(dir.join(STATE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => fresh,
             Err(error) => return Err(failed(error)),
             Ok(text) => match serde_json::from_slice::<State>(&text) {
-                _ if of.is_none() => fresh,
-                Ok(state) if state.version == VERSION && state.of.as_deref() == of => {
+                Ok(State { version: VERSION, of: None, .. }) if of.is_none() => fresh,
+                Ok(state) if state.version == VERSION && of.is_some() && state.of.as_deref() == of => {
+                    if !is_near(state.from_us, from_us) || !is_near(state.to_us, to_us) {
+                        return another(format!("{} as it was meant then", of.unwrap_or_default()));
+                    }
                     // Its file was put in place, and only the folder is left of it.
                     let over = state.pieces > 0 && !dir.join("0").exists();
                     if over { fresh } else { state }
                 }
-                Ok(state) => {
-                    let of = state.of.unwrap_or_else(|| "something without a name".into());
-                    return Err(ExportError::Another { part: dir, of });
-                }
-                Err(error) => {
-                    return Err(ExportError::Another { part: dir, of: format!("something unreadable ({error})") });
-                }
+                Ok(state) => return another(state.of.unwrap_or_else(|| "something without a name".into())),
+                Err(error) => return another(format!("something unreadable ({error})")),
             },
         };
         Ok(Self { path: path.to_owned(), dir, _lock: lock, format, state, open: None, every })
@@ -158,7 +193,7 @@ impl Pieces {
             state.pieces += 1;
         }
         state.complete = until_us.is_none();
-        let (temporary, name) = (self.dir.join("state.new"), self.dir.join("state.json"));
+        let (temporary, name) = (self.dir.join(STATE_NEW), self.dir.join(STATE));
         let mut file = File::create(&temporary)?;
         file.write_all(&serde_json::to_vec_pretty(&state)?)?;
         file.sync_all()?;
@@ -183,11 +218,42 @@ impl Pieces {
         fs::rename(whole, &self.path)?;
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-        fs::remove_dir_all(&self.dir)
+        self.clear();
+        Ok(())
+    }
+
+    /// Begins anew: what was placed by other clocks cannot stand beside what comes.
+    pub(super) fn begin_anew(&mut self) {
+        self.clear_files();
+        let State { version, of, from_us, to_us, .. } = self.state.clone();
+        let (counts, clocks) = (ReadCounts::default(), ClockDigests::new());
+        self.state = State { version, of, from_us, to_us, pieces: 0, until_us: None, complete: false, counts, clocks };
+    }
+
+    /// Removes the files of an export: the state first, so that nothing goes on with what is left of them.
+    fn clear_files(&self) {
+        let mut names = vec![self.dir.join(STATE), self.dir.join(STATE_NEW), self.dir.join(WHOLE)];
+        names.extend((0..=self.state.pieces).map(|index| self.piece(index)));
+        for name in names {
+            match fs::remove_file(&name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(name = %name.display(), %error, "remove what an export left");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn clear(&self) {
+        self.clear_files();
+        let removed = fs::remove_file(self.dir.join(LOCK)).and_then(|()| fs::remove_dir(&self.dir));
+        if let Err(error) = removed {
+            tracing::warn!(part = %self.dir.display(), %error, "remove the folder of an export");
+        }
     }
 
     fn joined(&self) -> io::Result<PathBuf> {
-        let whole = self.dir.join("whole");
+        let whole = self.dir.join(WHOLE);
         let mut out = BufWriter::new(File::create(&whole)?);
         let pieces = (0..self.state.pieces).map(|index| File::open(self.piece(index)));
         if self.format == Format::Parquet {
@@ -209,9 +275,7 @@ impl Pieces {
         if self.state.pieces > 0 && self.state.of.is_some() {
             return true;
         }
-        if let Err(error) = fs::remove_dir_all(&self.dir) {
-            tracing::warn!(part = %self.dir.display(), %error, "remove the unfinished export");
-        }
+        self.clear();
         false
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! Deliberately absent: writing anything down, and the layout of one row per sample.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -171,6 +171,11 @@ impl Reading<'_> {
                 self.merge.add(row);
             }
         }
+    }
+
+    /// A digest of each mapping by which samples are placed, by car, device and boot.
+    pub(super) fn clock_digests(&self) -> BTreeMap<String, u64> {
+        self.merge.clock_digests()
     }
 
     /// Partitions read, and how many there are.

@@ -176,6 +176,64 @@ async fn an_export_that_is_cut_off_after_each_piece_has_each_sample_once() {
     assert_eq!(times.collect::<Vec<_>>(), expected);
 }
 
+#[tokio::test]
+async fn what_is_complete_is_only_put_in_place_and_never_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, part) = (folder.path().join("out"), folder.path().join("out.part"));
+    let options = options(Format::Csv, path.clone());
+    let wanted = exported(Format::Csv).await;
+    // A folder in its place: everything is done but the last step, as a kill or a full disk leaves it.
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("in the way"), "").unwrap();
+    for _ in 0..2 {
+        let failed = export(store().await, &options, CancellationToken::new()).await.unwrap_err();
+        assert!(matches!(failed, ExportError::Output { .. }), "{failed}");
+        assert!(part.join("state.json").exists());
+    }
+    fs::remove_dir_all(&path).unwrap();
+    fs::write(part.join("whole"), "half of it").unwrap();
+    let summary = export(store().await, &options, CancellationToken::new()).await.unwrap();
+    assert_eq!(summary.counts.samples, 5, "counted once");
+    assert_eq!(fs::read(&path).unwrap(), wanted);
+    assert!(!part.exists());
+}
+
+#[tokio::test]
+async fn an_export_begins_anew_if_a_clock_was_corrected_since() {
+    use super::testing::clock_row;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out");
+    let options = options(Format::Csv, path.clone());
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    write(&*store, &[chunk(&[(10, 1.0), (20, 2.0)])]).await;
+    store.write(&Rows { clocks: vec![clock_row(i64::MIN, 0, true)], ..Rows::default() }).await.unwrap();
+    // An export that was killed after its first piece.
+    let mut pieces = Pieces::open(&path, &options).unwrap();
+    let mut reading = Reader::new(&*store, "44").read(&Query::default()).await.unwrap();
+    pieces.state.clocks = reading.clock_digests();
+    let block = reading.next().await.unwrap().unwrap();
+    pieces.write(Block { until_us: 15, ..block }, reading.counts()).unwrap();
+    drop((pieces, reading));
+    store.write(&Rows { clocks: vec![clock_row(i64::MIN + 1, 1_000, false)], ..Rows::default() }).await.unwrap();
+    export(store, &options, CancellationToken::new()).await.unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let times: Vec<&str> = text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap()).collect();
+    assert_eq!(times, ["1010", "1020"]);
+}
+
+#[test]
+fn a_folder_with_other_things_in_it_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, part) = (folder.path().join("out"), folder.path().join("out.part"));
+    fs::create_dir(&part).unwrap();
+    fs::write(part.join("thesis.txt"), "years").unwrap();
+    let Err(ExportError::Another { of, .. }) = Pieces::open(&path, &options(Format::Csv, path.clone())) else {
+        panic!("it is not ours")
+    };
+    assert_eq!(of, "something else");
+    assert!(part.join("thesis.txt").exists());
+}
+
 #[test]
 fn two_exports_never_write_to_one_file_and_another_export_never_goes_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -195,7 +253,7 @@ fn two_exports_never_write_to_one_file_and_another_export_never_goes_on() {
     fs::write(folder.path().join("out.part/state.json"), "{").unwrap();
     let Err(ExportError::Another { of, .. }) = open(Some("it")) else { panic!("of what?") };
     assert!(of.starts_with("something unreadable"), "{of}");
-    drop(open(None).unwrap());
+    assert!(matches!(open(None), Err(ExportError::Another { .. })), "nor does one without a name remove it");
 }
 
 #[tokio::test]

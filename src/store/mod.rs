@@ -112,6 +112,13 @@ pub trait Store: Send + Sync {
     /// May be dropped at any point: the rows are then written or not, and may be written again.
     async fn write(&self, rows: &Rows) -> Result<(), StoreError>;
 
+    /// How many requests, one after another, [`Self::write`] would make of `rows` now: what a write takes is as many round
+    /// trips. At least 1.
+    fn requests(&self, rows: &Rows) -> u32 {
+        let _ = rows;
+        1
+    }
+
     /// Deletes a bounded part of what is older than `ttl` at `now`, and says how many rows it deleted:
     /// call it again while that is not 0, else every few minutes. 0 where the store expires rows itself. What
     /// lies before [`EARLIEST_PLAUSIBLE`](crate::clock::EARLIEST_PLAUSIBLE) stays: its place says nothing of its age.

@@ -2,7 +2,7 @@
 //! needs.
 //!
 //! ```text
-//! u8     order (2 bits), width (6 bits), 0 to 56
+//! u8     order (2 bits), width (6 bits), 0 to 40
 //! order × signed: the first value, the first difference, the first difference of differences
 //! signed the smallest of what follows; absent if nothing does
 //! (n − order) × width bits, above the smallest

@@ -160,6 +160,10 @@ impl Store for Cassandra {
         self.try_write(|| self.write_rows(rows)).await
     }
 
+    fn requests(&self, rows: &Rows) -> u32 {
+        self.requests_of(rows)
+    }
+
     async fn expire(&self, _now: UnixMicros) -> Result<u64, StoreError> {
         Ok(0)
     }

@@ -125,6 +125,16 @@ impl Cassandra {
         .await
     }
 
+    /// Batches that [`Self::write_rows`] would make now, as a rule: one for each table that has something to be written.
+    pub(super) fn requests_of(&self, rows: &Rows) -> u32 {
+        let Rows { extents, channels, clocks, chunks, events, sessions } = rows;
+        let extents = !self.written.missing(extents).0.is_empty();
+        let others =
+            [channels.is_empty(), clocks.is_empty(), chunks.is_empty(), events.is_empty(), sessions.is_empty()];
+        let tables = u32::from(extents) + others.into_iter().map(|empty| u32::from(!empty)).sum::<u32>();
+        tables.max(1)
+    }
+
     /// Writes a heartbeat over the one before.
     pub(super) async fn write_agent(&self, agent: &AgentRow) -> Result<(), Failure> {
         self.insert(
