@@ -11,11 +11,14 @@ on stdout or as NumPy arrays in your own program.
         print(sample.channel, sample.t_us, sample.values)
 
 It was written from docs/storage.md alone, which describes the tables and the format of `data`, and is meant to be read:
-copy what you need. It holds one bucket of a device (a minute or less) in memory at a time. Unlike `pitwire export` it
-orders samples within such a bucket only, and finds by --from and --to only what was placed there when it was written.
+copy what you need. It holds one bucket of a device (a minute or less) in memory at a time, and so does less than
+`pitwire export`: samples are in order, and without copies, within a bucket only; --from and --to find what was placed
+there when it was written; of a derived channel that was computed twice it gives both values, and it sets no conflict flag.
+Rows that it cannot read are counted, and told at the end.
 """
 
 import argparse
+import csv
 import datetime
 import fnmatch
 import sqlite3
@@ -302,8 +305,8 @@ class Samples(NamedTuple):
     flags: np.ndarray
 
 
-def read(store, car, channels=("*",), from_us=None, to_us=None):
-    """Yields `Samples`, bucket by bucket."""
+def read(store, car, channels=("*",), from_us=None, to_us=None, damaged=None):
+    """Yields `Samples`, bucket by bucket. A row that cannot be read raises `Damaged`, or is added to the list `damaged`."""
     clocks = Clocks(store, car)
     wanted = lambda t: (from_us is None or t + BUCKET_US_MAX > from_us) and (to_us is None or t < to_us)
     partitions = set()
@@ -316,10 +319,17 @@ def read(store, car, channels=("*",), from_us=None, to_us=None):
     for bucket, device in sorted(partitions):
         found = {}
         for channel, boot, d0, t0, codec, n, data in store.rows(select, car, device, bucket):
-            if any(fnmatch.fnmatchcase(channel, pattern) for pattern in channels):
+            if not any(fnmatch.fnmatchcase(channel, pattern) for pattern in channels):
+                continue
+            try:
                 chunk = decode(d0, data, codec, n)
-                t_us, flags = clocks.place(device, boot, t0 - d0, chunk)
-                found.setdefault((channel, boot), []).append((t_us, chunk.d_us, chunk.values, flags))
+            except Exception as error:  # pco has errors of its own
+                if damaged is None:
+                    raise Damaged(f"device {device}, boot {boot}, channel {channel}, t0 {t0}: {error}") from error
+                damaged.append(f"device {device}, boot {boot}, channel {channel}, t0 {t0}: {error}")
+                continue
+            t_us, flags = clocks.place(device, boot, t0 - d0, chunk)
+            found.setdefault((channel, boot), []).append((t_us, chunk.d_us, chunk.values, flags))
         for (channel, boot), parts in sorted(found.items()):
             t_us, d_us, values, flags = (np.concatenate(part) for part in zip(*parts))
             # A sample may have been written twice, where a sender was not sure: the same time, the same value.
@@ -354,10 +364,15 @@ def main():
     parser.add_argument("--from", dest="from_us", type=time_us, help="2026-11-21T14:00:00Z, or µs since 1970")
     parser.add_argument("--to", dest="to_us", type=time_us, help="before this time")
     given = parser.parse_args()
-    print("t_us,device,channel,boot,value,quality")
-    for of in read(open_store(given.store), given.car, given.channel or ["*"], given.from_us, given.to_us):
+    out, damaged = csv.writer(sys.stdout, lineterminator="\n"), []
+    out.writerow(["t_us", "device", "channel", "boot", "value", "quality"])
+    for of in read(open_store(given.store), given.car, given.channel or ["*"], given.from_us, given.to_us, damaged):
         for t_us, value, flags in zip(of.t_us.tolist(), of.values.tolist(), of.flags.tolist()):
-            print(f"{t_us},{of.device},{of.channel},{of.boot},{value!r},{flags}")
+            out.writerow([t_us, of.device, of.channel, of.boot, repr(value), flags])
+    for row in damaged[:20]:
+        print(f"read_chunks: {row}", file=sys.stderr)
+    if damaged:
+        sys.exit(f"read_chunks: {len(damaged)} rows could not be read and are left out")
 
 
 if __name__ == "__main__":

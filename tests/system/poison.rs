@@ -15,9 +15,14 @@ use crate::support::{
 /// Of so many rows one is poison.
 const ONE_IN: u64 = 1_000;
 /// What the node takes at most, of one partition at once.
-const MUTATION_MAX: &str = "max_mutation_size: 64KiB";
-/// Samples of a row of 12 B each (4 of time, 8 of value) that is larger than that.
-const POISON_SAMPLES: i64 = 5_700;
+const MUTATION_MAX: &str = "max_mutation_size: 48KiB";
+/// Samples of a row that is larger than that: values of 52 random bits each, which cannot be packed. In two messages, since
+/// one may have 256 KiB.
+const POISON_SAMPLES: i64 = 8_000;
+/// Long enough that both are in one row, however busy the machine is.
+const FLUSH_AFTER: &str = "[deliver]\nflush_after = \"500ms\"\n";
+/// Cars whose flushes are all smaller.
+const CARS: usize = 20;
 const POISON: &str = "p";
 const GOOD: &str = "g";
 
@@ -36,24 +41,24 @@ fn quarantined_rows(bench: &Bench) -> Vec<(String, ChunkRow)> {
     found
 }
 
-/// Messages of a device, one for each other second from `start_ms`: a row that is too large, and beside it a good one.
+/// Messages of a device, for each other second from `start_ms`: a row that is too large, and beside it a good one.
 struct Poisoner {
     start_ms: i64,
     sent: i64,
-    /// Irregular times: regular ones are stored as a rule for them, in next to nothing.
     chance: u64,
     good: Vec<(&'static str, i64, f64)>,
 }
 
 impl Poisoner {
-    fn next(&mut self) -> Vec<u8> {
+    fn next(&mut self) -> Vec<Vec<u8>> {
         let second_ms = self.start_ms + 2_000 * self.sent;
         let mut records = Vec::new();
         for i in 0..POISON_SAMPLES {
             self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let us = 160 * i + (self.chance >> 58) as i64;
+            let us = 120 * i + (self.chance >> 58) as i64;
+            let value = (self.chance >> 12) as f64 / (1_u64 << 52) as f64;
             records.push(format!(
-                "{{\"ts\":{}.{:03},\"values\":{{\"{POISON}\":1}}}}",
+                "{{\"ts\":{}.{:03},\"values\":{{\"{POISON}\":{value}}}}}",
                 second_ms + us / 1_000,
                 us % 1_000
             ));
@@ -62,31 +67,36 @@ impl Poisoner {
         records.push(format!("{{\"ts\":{second_ms},\"values\":{{\"{GOOD}\":{value}}}}}"));
         self.good.push((GOOD, second_ms * 1_000, value));
         self.sent += 1;
-        format!("[{}]", records.join(",")).into_bytes()
+        records.chunks(records.len().div_ceil(2)).map(|half| format!("[{}]", half.join(",")).into_bytes()).collect()
     }
 }
 
 #[test]
 fn rows_that_a_real_node_refuses_are_quarantined_and_exactly_those() {
-    let (length, poisons) = form(("8s", 10), ("60s", 120));
+    let (length, poisons) = form(("9s", 10), ("75s", 120));
     let _turn = turn(true);
     let bench = Bench::new();
     let Some(broker) = Broker::start(&bench) else { return };
     let Some(node) = OwnNode::start_with(&bench, &[("YAML", MUTATION_MAX)]) else { return };
     let keyspace = Keyspace::new(node.address());
     keyspace.apply();
-    let more = mqtt_source("car", &broker.url())
+    let more = FLUSH_AFTER.to_owned()
+        + &mqtt_source("car", &broker.url()).replace("pitwire/44/#", "pitwire/#")
         + &format!(
             "[[source.mqtt]]\nname = \"box\"\nurl = {:?}\ntopics = [\"cars/44/#\"]\nformat = \"json\"\n",
             broker.url()
         );
     let mut agent = Agent::start(&bench, &Setup { store: keyspace.url(), more, ..Setup::default() });
     agent.until_ready();
-    let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", length, "--mqtt", &broker.url()]);
+    let names: Vec<String> = (0..CARS).map(|car| format!("car-{car}")).collect();
+    let url = broker.url();
+    let mut arguments = vec!["--tier", "can", "--for", length, "--mqtt", &url];
+    names.iter().for_each(|name| arguments.extend(["--car", name]));
+    let sim = Sim::start(&bench, "sent", &arguments);
     let mut poisoner = Poisoner { start_ms: utc_us() / 1_000_000 * 1_000, sent: 0, chance: 44, good: Vec::new() };
     for poison in 1..=poisons {
         agent.until("rows in the store", |status| number(status, "/store/rows_written") >= poison * ONE_IN);
-        broker.publish("cars/44/box", &[poisoner.next()]);
+        broker.publish("cars/44/box", &poisoner.next());
     }
     let sent = sim.finish();
     let last = agent.until_home(Duration::from_secs(60));

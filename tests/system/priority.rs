@@ -32,7 +32,7 @@ fn a_spill_that_is_too_small_gives_up_the_channels_of_low_priority_and_declares_
     // The store's folder is made later: until then nothing is stored.
     let store = format!("sqlite://{}", bench.path("not/yet/pitwire.db").display());
     let dir = disk.path().join("spill");
-    let spill = format!("dir = {dir:?}\ndisk_max = \"6MiB\"\nsegment_bytes = \"256KiB\"\nfree_min = \"0B\"\n");
+    let spill = format!("dir = {dir:?}\ndisk_max = \"4608KiB\"\nsegment_bytes = \"256KiB\"\nfree_min = \"0B\"\n");
     let more = PRIORITIES.to_owned() + &mqtt_source("car", &broker.url());
     let state = disk.path().join("state");
     let mut agent = Agent::start(&bench, &Setup { store: store.clone(), spill, more, state });
@@ -63,7 +63,7 @@ fn a_spill_that_is_too_small_gives_up_the_channels_of_low_priority_and_declares_
     assert_eq!(of("high", "dropped_samples"), 0, "{full:#}");
     assert_eq!(number(&full, "/spill/undeclared_records"), 0, "{full:#}");
     assert!(of("low", "dropped_samples") > 0 && of("high", "backlog_samples") > 0, "{full:#}");
-    assert!(number(&full, "/spill/disk_bytes") <= 6 << 20, "{full:#}");
+    assert!(number(&full, "/spill/disk_bytes") <= 4_608 << 10, "{full:#}");
 
     let config = bench.path("pitwire.toml");
     let listed = pitwire(&["spill", "ls", "--config", config.to_str().unwrap(), "--json"]);
@@ -94,7 +94,7 @@ fn a_spill_that_is_too_small_gives_up_the_channels_of_low_priority_and_declares_
         *short.entry(class).or_default() += 1;
     }
     bench.figure(&format!(
-        "6 MiB for {} samples, {} power cuts, {gave_way} of them while some gave way: {found:?}; seconds of channels that are short, by priority: {short:?}",
+        "4.5 MiB for {} samples, {} power cuts, {gave_way} of them while some gave way: {found:?}; seconds of channels that are short, by priority: {short:?}",
         sent.sent(),
         cuts.len()
     ));

@@ -12,7 +12,8 @@ use pitwire::sample::{Flags, Quality, Scaling, Values};
 use pitwire::store;
 
 use crate::support::{
-    Agent, Bench, Broker, Keyspace, PATIENCE, Setup, Sim, audit, mqtt_source, pitwire, shared_node, skip, turn, utc_us,
+    Agent, Bench, Broker, Keyspace, PATIENCE, Setup, Sim, audit, mqtt_source, number, pitwire, shared_node, skip, turn,
+    utc_us,
 };
 
 fn project(path: &str) -> PathBuf {
@@ -239,12 +240,16 @@ fn an_export_of_two_cars_that_drive_is_killed_again_and_again_and_has_each_sampl
     agent.until_subscribed();
     let from_us = utc_us();
     let mut cars = ["7", "44"].map(|car| {
-        let arguments = ["--tier", "wide", "--car", car, "--for", "24s", "--mqtt", &broker.url()];
+        let arguments = ["--tier", "wide", "--car", car, "--for", "30s", "--mqtt", &broker.url()];
         (car, Sim::start(&bench, &format!("sent{car}"), &arguments))
     });
     agent.until_received(10 * 78_200);
     // Up to a time that has come, and whose samples are stored by now.
     let to_us = utc_us() - 2_000_000;
+    let sent_by_then = (2.0 * 78_200.0 * ((to_us - from_us) as f64 / 1e6 + 1.0)) as u64;
+    agent.until("what was sent by then is stored", |status| {
+        number(status, "/ledger/stored") >= sent_by_then && number(status, "/ledger/backlog") == 0
+    });
     let (parquet, csv) = (bench.path("two.parquet"), bench.path("two.csv"));
     let start = |format: &str, path: &Path| {
         let (store, to) = (keyspace.url(), to_us.to_string());
