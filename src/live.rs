@@ -126,18 +126,21 @@ impl LiveBoard {
                 continue;
             }
             match &mut open {
-                Some(bin) if t_us >= bin.t_us && t_us - bin.t_us < LIVE_BIN_US => {
+                Some(bin) if t_us >= bin.t_us && t_us.saturating_sub(bin.t_us) < LIVE_BIN_US => {
                     (bin.min, bin.max) = (bin.min.min(value), bin.max.max(value));
                 }
                 _ => {
                     // A hostile time must not overflow at the end of i64.
                     let start = t_us.div_euclid(LIVE_BIN_US).saturating_mul(LIVE_BIN_US);
-                    let next = Bin { t_us: start, min: value, max: value, revision };
-                    open.replace(next).into_iter().for_each(|bin| entry.add(bin));
+                    if let Some(bin) = open.replace(Bin { t_us: start, min: value, max: value, revision }) {
+                        entry.add(bin);
+                    }
                 }
             }
         }
-        open.into_iter().for_each(|bin| entry.add(bin));
+        if let Some(bin) = open {
+            entry.add(bin);
+        }
     }
 
     /// The samples of a device are placed anew from now on: what was shown by the mapping before would stand before
@@ -239,6 +242,14 @@ mod tests {
         post(&board, &[(150_000, -1.0)]);
         let (bins, _) = board.bins_since("44/ecu/a", revision);
         assert_eq!(bins.iter().map(|b| (b.t_us, b.min, b.max)).collect::<Vec<_>>(), [(100_000, -1.0, 2.0)]);
+    }
+
+    #[test]
+    fn the_ends_of_time_in_one_column_are_two_bins() {
+        let board = LiveBoard::new();
+        post(&board, &[(i64::MIN, 1.0), (i64::MAX, 2.0)]);
+        let (bins, _) = board.bins_since("44/ecu/a", 0);
+        assert_eq!(bins.iter().map(|b| (b.min, b.max)).collect::<Vec<_>>(), [(1.0, 1.0), (2.0, 2.0)]);
     }
 
     #[test]

@@ -35,7 +35,9 @@ mod parts;
 mod values;
 mod xor;
 
+pub(crate) use self::bits::BitWriter;
 use self::input::Input;
+pub(crate) use self::input::put_varint;
 use super::times::RunTimes;
 use crate::limits::CHUNK_SAMPLES_MAX;
 use crate::sample::{Flags, Quality, Scaling, ValueKind, Values};

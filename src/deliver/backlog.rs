@@ -9,7 +9,7 @@ use super::poison::{Poison, samples_of};
 use super::quarantine::Quarantined;
 use super::record;
 use super::run::Deliver;
-use super::tasks::{self, BacklogRecord, Done, Miss, Within};
+use super::tasks::{self, BacklogRecord, Done, Miss, Took, Within};
 use super::uplink::{REQUEST_WITHIN, jitter};
 use crate::ledger::Fate;
 use crate::limits::{BACKLOG_BYTES_MAX, FETCH_BYTES_MAX};
@@ -134,7 +134,7 @@ impl Deliver {
         let (began, requests) = (Instant::now(), store.requests(&record.rows));
         self.tasks.spawn(async move {
             let outcome = tasks::write(&store, &record.rows, Within::Each(REQUEST_WITHIN)).await;
-            Done::Backlog { record, bytes, outcome, took: began.elapsed(), requests }
+            Done::Backlog { record, bytes, outcome, took: Took { whole: began.elapsed(), requests } }
         });
     }
 
@@ -150,7 +150,7 @@ impl Deliver {
         record: BacklogRecord,
         bytes: usize,
         outcome: Result<Vec<Poison>, Miss>,
-        (took, requests): (Duration, u32),
+        took: Took,
         now: Instant,
     ) {
         self.backlog.writes -= 1;
@@ -159,7 +159,7 @@ impl Deliver {
             Ok(poison) => match self.suspicion.wrote(record.rows.len(), &poison) {
                 Some(hold) => Some(hold),
                 None => {
-                    self.record_stored(record, poison, (took, requests), now);
+                    self.record_stored(record, poison, took, now);
                     return;
                 }
             },
@@ -177,19 +177,13 @@ impl Deliver {
         self.give_back();
     }
 
-    fn record_stored(
-        &mut self,
-        record: BacklogRecord,
-        poison: Vec<Poison>,
-        (took, requests): (Duration, u32),
-        now: Instant,
-    ) {
-        self.link.wrote(took, requests, now);
+    fn record_stored(&mut self, record: BacklogRecord, poison: Vec<Poison>, took: Took, now: Instant) {
+        self.link.wrote(took, now);
         self.backlog.attempt = 0;
         let BacklogRecord { place, samples, rows } = record;
         let stored = rows.samples() - samples_of(&poison);
         let mut stats = self.parts.stats.lock();
-        stats.wrote(rows.len() - poison.len(), stored, rows.bytes(), took);
+        stats.wrote(rows.len() - poison.len(), stored, rows.bytes(), took.whole);
         if let Some(drain) = &mut stats.drain {
             drain.done += rows.samples();
         }

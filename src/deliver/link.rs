@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::decide::{Decision, decide};
+use super::tasks::Took;
 use super::window::Window;
 use crate::store::{Store, StoreError};
 
@@ -114,14 +115,13 @@ impl Link {
         self.enter(LinkState::Up, now);
     }
 
-    /// Something was written, which took so long, in so many requests. If the link has stalled meanwhile, the next probe
-    /// finds out.
-    pub(super) fn wrote(&mut self, took: Duration, requests: u32, now: Instant) {
-        let smooth = self.answered.map_or(took, |(_, before)| (before * 7 + took) / 8);
+    /// Something was written, which took so long. If the link has stalled meanwhile, the next probe finds out.
+    pub(super) fn wrote(&mut self, took: Took, now: Instant) {
+        let smooth = self.answered.map_or(took.whole, |(_, before)| (before * 7 + took.whole) / 8);
         self.answered = Some((now, smooth));
         if self.state == LinkState::Up {
             if self.proven {
-                self.writes.answered(took / requests.max(1), now);
+                self.writes.answered(took.each(), now);
             } else {
                 self.writes.restart(now);
             }
@@ -155,7 +155,8 @@ impl Link {
     pub(super) fn write_failed(&mut self, error: &StoreError, now: Instant, jitter: f64) {
         if self.state == LinkState::Up {
             self.probe_failed(error, now, jitter);
-            if self.state != LinkState::Up {
+            // A single write that was tried says nothing of how many are too many.
+            if self.state != LinkState::Up && self.proven {
                 self.writes.failed(now);
             }
         }
@@ -205,6 +206,7 @@ impl Link {
 mod tests {
     use super::*;
 
+    const AT_ONCE: Took = Took { whole: Duration::ZERO, requests: 1 };
     /// In flight at the start: half of the most.
     const WRITES: usize = 8;
 
@@ -215,7 +217,7 @@ mod tests {
     fn stalled_at(now: Instant) -> Link {
         let mut link = Link::new(now, Window::new(2 * WRITES, Duration::from_secs(1), now));
         link.connected(crate::deliver::tests::Scripted::new(crate::deliver::tests::Script::Refuses), now);
-        link.wrote(Duration::ZERO, 1, now);
+        link.wrote(AT_ONCE, now);
         link.write_failed(&broken(), now, 1.0);
         link
     }
@@ -236,8 +238,8 @@ mod tests {
         }
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 2000, 2000]);
         link.probed(now);
-        link.wrote(Duration::ZERO, 1, now);
-        assert!((2..WRITES).contains(&link.window()));
+        link.wrote(AT_ONCE, now);
+        assert_eq!(link.window(), WRITES / 2, "halved once, however often one write was tried");
         link.write_failed(&broken(), now, 1.0);
         assert_eq!(link.probe_at().unwrap().duration_since(now).as_millis(), 50, "from the start again");
     }
@@ -249,7 +251,7 @@ mod tests {
         for limit in [4, 2, 2] {
             now += Duration::from_secs(1);
             link.probed(now);
-            link.wrote(Duration::ZERO, 1, now);
+            link.wrote(AT_ONCE, now);
             assert_eq!(link.window(), limit);
             link.write_failed(&broken(), now, 1.0);
         }
@@ -262,7 +264,7 @@ mod tests {
         let at = link.probe_at();
         (0..15).for_each(|_| link.write_failed(&broken(), now, 1.0));
         assert_eq!(link.probe_at(), at);
-        link.wrote(Duration::ZERO, 1, now);
+        link.wrote(AT_ONCE, now);
         assert_eq!(link.state(), LinkState::Stalled, "one late success does not end it");
     }
 
@@ -275,7 +277,7 @@ mod tests {
             now += Duration::from_millis(100);
             if turn % 2 == 0 {
                 link.probed(now);
-                link.wrote(Duration::ZERO, 1, now);
+                link.wrote(AT_ONCE, now);
             } else {
                 link.write_failed(&broken(), now, 0.0);
             }

@@ -1,13 +1,13 @@
 //! Live data on its way to the store.
 
 use std::cmp::Reverse;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::poison::Poison;
 use super::quarantine::Quarantined;
 use super::run::Deliver;
 use super::shares::Shares;
-use super::tasks::{self, Done, Miss, Pending, Within};
+use super::tasks::{self, Done, Miss, Pending, Took, Within};
 use super::uplink::{REQUEST_WITHIN, jitter};
 use crate::ledger::Fate;
 use crate::limits::LIVE_BYTES_MAX;
@@ -38,7 +38,7 @@ impl Deliver {
             let pending = Box::new(pending);
             self.tasks.spawn(async move {
                 let outcome = tasks::write(&store, &pending.flush.rows, within).await;
-                Done::Live { pending, outcome, took: now.elapsed(), requests }
+                Done::Live { pending, outcome, took: Took { whole: now.elapsed(), requests } }
             });
         }
         if !self.pending.is_empty() && self.live_bytes < LIVE_BYTES_MAX && self.link.window() > 1 {
@@ -67,13 +67,7 @@ impl Deliver {
         }
     }
 
-    pub(super) fn live_done(
-        &mut self,
-        pending: Pending,
-        outcome: Result<Vec<Poison>, Miss>,
-        (took, requests): (Duration, u32),
-        now: Instant,
-    ) {
+    pub(super) fn live_done(&mut self, pending: Pending, outcome: Result<Vec<Poison>, Miss>, took: Took, now: Instant) {
         self.live_writes -= 1;
         self.live_bytes -= pending.bytes;
         let rows = &pending.flush.rows;
@@ -84,9 +78,9 @@ impl Deliver {
                     self.enqueue(pending);
                 }
                 None => {
-                    self.link.wrote(took, requests, now);
+                    self.link.wrote(took, now);
                     let samples = rows.samples() - super::poison::samples_of(&poison);
-                    self.parts.stats.lock().wrote(rows.len() - poison.len(), samples, pending.bytes, took);
+                    self.parts.stats.lock().wrote(rows.len() - poison.len(), samples, pending.bytes, took.whole);
                     self.stored(pending, poison);
                 }
             },
@@ -94,7 +88,9 @@ impl Deliver {
                 match miss {
                     Miss::Store(error) => self.link.write_failed(&error, now, jitter()),
                     // The store is slow, not gone: it answers others.
-                    Miss::Unanswered(_) if self.link.answered_since(now - took) => self.link.unanswered(took, now),
+                    Miss::Unanswered(_) if self.link.answered_since(now - took.whole) => {
+                        self.link.unanswered(took.whole, now)
+                    }
                     Miss::Unanswered(error) => self.link.write_failed(&error, now, jitter()),
                     Miss::Late => {}
                 }

@@ -257,12 +257,8 @@ impl Deliver {
         match done {
             Done::Connected(outcome) => self.connected(outcome, now),
             Done::Probed(outcome) => self.probed(outcome, now),
-            Done::Live { pending, outcome, took, requests } => {
-                self.live_done(*pending, outcome, (took, requests), now);
-            }
-            Done::Backlog { record, bytes, outcome, took, requests } => {
-                self.backlog_done(*record, bytes, outcome, (took, requests), now);
-            }
+            Done::Live { pending, outcome, took } => self.live_done(*pending, outcome, took, now),
+            Done::Backlog { record, bytes, outcome, took } => self.backlog_done(*record, bytes, outcome, took, now),
             Done::Spilled { priority, flushes, outcome } => self.spilled(priority, flushes, outcome, now),
             Done::Fetched(records) => self.backlog.fetched(records),
             Done::Quarantined { item, outcome } => {

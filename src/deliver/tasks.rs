@@ -37,35 +37,31 @@ pub(super) struct BacklogRecord {
     pub(super) rows: Rows,
 }
 
+/// How long a write took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Took {
+    /// All of it.
+    pub(super) whole: Duration,
+    /// Requests that the store made of it, one after another; at least 1.
+    pub(super) requests: u32,
+}
+
+impl Took {
+    /// One of its requests.
+    pub(super) fn each(self) -> Duration {
+        self.whole / self.requests.max(1)
+    }
+}
+
 /// What came of a piece of work.
 pub(super) enum Done {
     Connected(Result<Arc<dyn Store>, StoreError>),
     Probed(Result<(), StoreError>),
-    /// `took` in `requests` of the store, one after another.
-    Live {
-        pending: Box<Pending>,
-        outcome: Result<Vec<Poison>, Miss>,
-        took: Duration,
-        requests: u32,
-    },
-    /// See `Live`.
-    Backlog {
-        record: Box<BacklogRecord>,
-        bytes: usize,
-        outcome: Result<Vec<Poison>, Miss>,
-        took: Duration,
-        requests: u32,
-    },
-    Spilled {
-        priority: Priority,
-        flushes: Vec<Pending>,
-        outcome: Result<(), SpillFault>,
-    },
+    Live { pending: Box<Pending>, outcome: Result<Vec<Poison>, Miss>, took: Took },
+    Backlog { record: Box<BacklogRecord>, bytes: usize, outcome: Result<Vec<Poison>, Miss>, took: Took },
+    Spilled { priority: Priority, flushes: Vec<Pending>, outcome: Result<(), SpillFault> },
     Fetched(Vec<(Place, Record)>),
-    Quarantined {
-        item: Quarantined,
-        outcome: Result<(), String>,
-    },
+    Quarantined { item: Quarantined, outcome: Result<(), String> },
     Heartbeat,
     Expired(Result<Expired, StoreError>),
 }

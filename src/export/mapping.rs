@@ -9,7 +9,7 @@
 //! Invariant: UTC depends on (device, boot, device time) alone, never on the row a sample lay in, so two
 //! copies of a sample are always placed at the same time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -79,6 +79,9 @@ impl BootClock {
         }
     }
 }
+
+/// By car, device and boot, a digest of the mapping by which its samples are placed.
+pub(super) type ClockDigests = BTreeMap<String, u64>;
 
 /// How far before its best UTC a device's samples may have been put: ranges of µs (after it, if negative), both ends
 /// included, ascending and apart from each other.
@@ -185,13 +188,14 @@ impl Clocks {
         &self.all
     }
 
-    /// A digest of each mapping, by device and boot.
-    pub(super) fn digests(&self) -> impl Iterator<Item = (String, u64)> + '_ {
-        self.boots.iter().map(|((device, boot), clock)| {
+    /// A digest of each mapping of `car`.
+    pub(super) fn digests(&self, car: &str) -> ClockDigests {
+        let digests = self.boots.iter().map(|((device, boot), clock)| {
             let pieces = clock.pieces.iter().flat_map(|(from, offset)| [from.to_le_bytes(), offset.to_le_bytes()]);
             let bytes: Vec<u8> = pieces.flatten().collect();
-            (format!("{device} {boot}"), xxh3_64(&bytes))
-        })
+            (format!("{car} {device} {boot}"), xxh3_64(&bytes))
+        });
+        digests.collect()
     }
 
     /// The mapping of (device, boot); without rows that of the first chunk asked for, which starts at

@@ -11,14 +11,14 @@
 //! Deliberately absent: I/O.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::latest::{Latest, WriterId};
-use super::mapping::{BootClock, Clocks};
+use super::mapping::{BootClock, ClockDigests, Clocks};
 use crate::chunk::codec::{self, Decoded};
 use crate::limits::{READ_BLOCK_SAMPLES, READ_FAULTS_LISTED_MAX};
 use crate::row::{ChannelRow, ChunkRow};
@@ -230,12 +230,9 @@ impl Merge {
         self
     }
 
-    /// A digest of each mapping by which samples are placed, by car, device and boot.
-    pub(super) fn clock_digests(&self) -> BTreeMap<String, u64> {
-        let of = |(car, clocks): (&Name, &Clocks)| {
-            clocks.digests().map(|(key, digest)| (format!("{car} {key}"), digest)).collect::<Vec<_>>()
-        };
-        self.clocks.iter().flat_map(of).collect()
+    /// By which clocks samples are placed.
+    pub(super) fn clock_digests(&self) -> ClockDigests {
+        self.clocks.iter().flat_map(|(car, clocks)| clocks.digests(car)).collect()
     }
 
     /// Takes one row in.

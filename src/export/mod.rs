@@ -21,11 +21,12 @@ mod plan;
 mod progress;
 mod reader;
 mod sink;
+mod target;
 #[cfg(test)]
 mod testing;
 mod time;
 
-use std::io::{self, BufWriter, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,8 +48,7 @@ pub use time::{TimeError, parse_time};
 use crate::limits::EXPORT_BLOCKS_MAX;
 use crate::sample::UnixMicros;
 use crate::store::{Store, StoreError};
-use pieces::{ClockDigests, Pieces, State};
-use sink::{Sink, sink};
+use target::Target;
 
 /// What to export, and where to.
 #[derive(Debug, Clone)]
@@ -145,90 +145,6 @@ impl ExportError {
     }
 }
 
-/// Where an export goes.
-enum Target {
-    Stdout(Box<dyn Sink<BufWriter<io::Stdout>>>),
-    File(Box<Pieces>),
-}
-
-impl Target {
-    fn open(options: &ExportOptions) -> Result<Self, ExportError> {
-        match &options.output {
-            Some(path) => Ok(Self::File(Box::new(Pieces::open(path, options)?))),
-            None => {
-                let failed = |source| ExportError::Output { target: "stdout".into(), source };
-                let out = BufWriter::new(io::stdout());
-                Ok(Self::Stdout(sink(options.format, out, true).map_err(failed)?))
-            }
-        }
-    }
-
-    /// The range that is left to read, and what was met before it.
-    fn left(&self, options: &ExportOptions) -> (Query, ReadCounts) {
-        let channels = ChannelFilter::new(&options.channels);
-        match self {
-            Self::Stdout(_) => {
-                let [from_us, to_us] = [options.from, options.to].map(|at| at.map(|at| at.0));
-                (Query { from_us, to_us, channels }, ReadCounts::default())
-            }
-            Self::File(pieces) => {
-                let State { from_us, to_us, until_us, counts, .. } = &pieces.state;
-                (Query { from_us: (*from_us).max(*until_us), to_us: *to_us, channels }, counts.clone())
-            }
-        }
-    }
-
-    /// What was met, if everything is there and only has to be put in place.
-    fn complete(&self) -> Option<ReadCounts> {
-        match self {
-            Self::File(pieces) if pieces.state.complete => Some(pieces.state.counts.clone()),
-            _ => None,
-        }
-    }
-
-    /// Whether what is there was placed by these clocks. From here on they are noted.
-    fn agrees(&mut self, clocks: ClockDigests) -> bool {
-        let Self::File(pieces) = self else { return true };
-        let agrees = pieces.state.clocks.iter().all(|(boot, digest)| clocks.get(boot) == Some(digest));
-        if agrees {
-            pieces.state.clocks = clocks;
-        }
-        agrees
-    }
-
-    fn begin_anew(&mut self, clocks: ClockDigests) {
-        if let Self::File(pieces) = self {
-            pieces.begin_anew();
-            pieces.state.clocks = clocks;
-        }
-    }
-
-    fn write(&mut self, block: Block, counts: &ReadCounts) -> io::Result<()> {
-        match self {
-            Self::Stdout(sink) => sink.write(block),
-            Self::File(pieces) => pieces.write(block, counts),
-        }
-    }
-
-    fn commit(self, counts: &ReadCounts) -> io::Result<()> {
-        match self {
-            Self::Stdout(sink) => sink.finish()?.flush(),
-            Self::File(pieces) => pieces.commit(counts),
-        }
-    }
-
-    /// Ends without an end; the folder that is left to go on with, if there is one.
-    fn leave(self) -> Option<PathBuf> {
-        match self {
-            Self::Stdout(_) => None,
-            Self::File(pieces) => {
-                let dir = pieces.dir().to_owned();
-                pieces.leave().then_some(dir)
-            }
-        }
-    }
-}
-
 fn name(options: &ExportOptions) -> String {
     options.output.as_ref().map_or_else(|| "stdout".into(), |path| path.display().to_string())
 }
@@ -242,16 +158,12 @@ enum Step {
 /// Writes what the reader sees until it is told to make it final; answers what is left if it never is.
 fn write_steps(mut target: Target, mut todo: mpsc::Receiver<Step>) -> io::Result<Option<PathBuf>> {
     while let Some(step) = todo.blocking_recv() {
-        let wrote = match step {
-            Step::Write(block, counts) => target.write(block, &counts),
+        match step {
+            Step::Write(block, counts) => target.write(block, &counts)?,
             Step::Commit(counts) => return target.commit(&counts).map(|()| None),
-        };
-        if let Err(error) = wrote {
-            target.leave();
-            return Err(error);
         }
     }
-    Ok(target.leave())
+    Ok(target.kept())
 }
 
 /// Writes what `store` holds. To a file it goes on where an interrupted one of the same stopped.
@@ -285,25 +197,20 @@ pub async fn export(
     }
     let reader = Reader::of_cars(&*store, &options.cars);
     let begin = async {
-        let mut reading = reader.read(&target.left(options).0).await?;
-        if !target.agrees(reading.clock_digests()) {
-            tracing::warn!("a device's clock was corrected since the export was interrupted: it begins anew");
-            target.begin_anew(reading.clock_digests());
-            reading = reader.read(&target.left(options).0).await?;
+        let reading = reader.read(&target.left(options).0).await?;
+        if target.placed_by(reading.clock_digests()) {
+            return Ok(reading);
         }
-        Ok(reading)
+        tracing::warn!("a device's clock was corrected since the export was interrupted: it begins anew");
+        reader.read(&target.left(options).0).await
     };
-    let mut reading = tokio::select! {
+    let begun = tokio::select! {
         biased;
-        () = stop.cancelled() => return Err(ExportError::Interrupted { kept: target.leave() }),
-        reading = begin => match reading {
-            Ok(reading) => reading,
-            Err(error) => {
-                target.leave();
-                return Err(ExportError::Store(error));
-            }
-        },
+        () = stop.cancelled() => None,
+        begun = begin => Some(begun),
     };
+    let Some(begun) = begun else { return Err(ExportError::Interrupted { kept: target.kept() }) };
+    let mut reading = begun?;
     let (query, earlier) = target.left(options);
     if let (true, Some(from)) = (earlier.samples > 0, query.from_us) {
         let mut at = Vec::new();

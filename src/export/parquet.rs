@@ -123,21 +123,19 @@ impl<W: Write + Send> ParquetSink<W> {
         let schema = self.writer.schema_descr().clone();
         let mut group = self.writer.next_row_group()?;
         let mut places = Vec::with_capacity(rows.len());
+        let mut put = |group: &mut _, at: usize, value: fn(&Series, i64) -> (Vec<u8>, bool)| {
+            by_place(group, schema.column(at), &rows, &mut places, of_series(&series, value))
+        };
         column::<Int64Type, _>(&mut group, &rows, |s| s.t_us)?;
-        let mut texts = |group: &mut _, at: usize, name: fn(&Series) -> &str| {
-            by_series(group, schema.column(at), &rows, &series, &mut places, |series| name(series).as_bytes().to_vec())
-        };
-        texts(&mut group, 1, |s| &s.car)?;
-        texts(&mut group, 2, |s| &s.device)?;
-        by_series(&mut group, schema.column(3), &rows, &series, &mut places, |s| s.boot.to_le_bytes().to_vec())?;
+        put(&mut group, 1, |s, _| (s.car.as_bytes().to_vec(), true))?;
+        put(&mut group, 2, |s, _| (s.device.as_bytes().to_vec(), true))?;
+        put(&mut group, 3, |s, _| (s.boot.to_le_bytes().to_vec(), true))?;
         column::<Int64Type, _>(&mut group, &rows, |s| s.d_us)?;
-        let mut texts = |group: &mut _, at: usize, name: fn(&Series) -> &str| {
-            by_series(group, schema.column(at), &rows, &series, &mut places, |series| name(series).as_bytes().to_vec())
-        };
-        texts(&mut group, 5, |s| &s.channel)?;
-        units(&mut group, schema.column(6), &rows, &series, &mut places)?;
+        put(&mut group, 5, |s, _| (s.channel.as_bytes().to_vec(), true))?;
+        // A device may describe its unit anew.
+        put(&mut group, 6, |s, t_us| (s.unit(t_us).as_bytes().to_vec(), s.only_unit().is_some()))?;
         column::<DoubleType, _>(&mut group, &rows, |s| s.value)?;
-        qualities(&mut group, schema.column(8), &rows, &mut places)?;
+        by_place(&mut group, schema.column(8), &rows, &mut places, of_quality())?;
         group.close()?;
         self.rows = rows;
         self.rows.clear();
@@ -187,78 +185,51 @@ fn column<T: DataType, W: Write + Send>(
     column.close()
 }
 
-/// A column that has one value for each series.
-fn by_series<W: Write + Send>(
+/// Writes the next column by places in a dictionary: `place` finds each sample's. `places` is room for them.
+fn by_place<W: Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,
     column: ColumnDescPtr,
     rows: &[ReadSample],
-    series: &[Series],
     places: &mut Vec<u32>,
-    value: impl Fn(&Series) -> Vec<u8>,
+    mut place: impl FnMut(&ReadSample, &mut Dictionary) -> u32,
 ) -> parquet::errors::Result<()> {
     let mut dictionary = Dictionary::default();
-    // Of those that occur: what is named in a dictionary is looked for by whoever reads it.
-    let mut of: Vec<Option<u32>> = vec![None; series.len()];
     places.clear();
-    places.extend(rows.iter().map(|sample| {
-        let index = sample.series as usize;
-        *of[index].get_or_insert_with(|| dictionary.place(&value(&series[index])))
-    }));
-    write_places(group, column, &dictionary, places)
+    places.extend(rows.iter().map(|sample| place(sample, &mut dictionary)));
+    let kind = column.physical_type();
+    let statistics = statistics(kind, dictionary.entries());
+    dictionary::write(group, column, &dictionary, kind == Type::BYTE_ARRAY, statistics, places)
 }
 
-/// Units, which a device may describe anew.
-fn units<W: Write + Send>(
-    group: &mut SerializedRowGroupWriter<'_, W>,
-    column: ColumnDescPtr,
-    rows: &[ReadSample],
+/// Places of values that follow from the series: `value` answers one, at a time, and whether it is the same at all times.
+/// Only what occurs is entered: whoever reads looks in the dictionary for what a group may hold.
+fn of_series(
     series: &[Series],
-    places: &mut Vec<u32>,
-) -> parquet::errors::Result<()> {
-    let mut dictionary = Dictionary::default();
-    let mut of: Vec<Option<u32>> = vec![None; series.len()];
-    places.clear();
-    places.extend(rows.iter().map(|sample| {
+    value: impl Fn(&Series, i64) -> (Vec<u8>, bool),
+) -> impl FnMut(&ReadSample, &mut Dictionary) -> u32 {
+    let mut known: Vec<Option<u32>> = vec![None; series.len()];
+    move |sample, dictionary| {
         let index = sample.series as usize;
-        of[index].unwrap_or_else(|| {
-            let place = dictionary.place(series[index].unit(sample.t_us).as_bytes());
-            of[index] = series[index].only_unit().map(|_| place);
+        known[index].unwrap_or_else(|| {
+            let (value, always) = value(&series[index], sample.t_us);
+            let place = dictionary.place(&value);
+            known[index] = always.then_some(place);
             place
         })
-    }));
-    write_places(group, column, &dictionary, places)
+    }
 }
 
-/// Flags: a few combinations of them, and the same as before as a rule.
-fn qualities<W: Write + Send>(
-    group: &mut SerializedRowGroupWriter<'_, W>,
-    column: ColumnDescPtr,
-    rows: &[ReadSample],
-    places: &mut Vec<u32>,
-) -> parquet::errors::Result<()> {
-    let mut dictionary = Dictionary::default();
+/// Places of flags: a few combinations of them, and the same as before as a rule.
+fn of_quality() -> impl FnMut(&ReadSample, &mut Dictionary) -> u32 {
     let mut last = None;
-    places.clear();
-    places.extend(rows.iter().map(|sample| match last {
+    move |sample, dictionary| match last {
         Some((quality, place)) if quality == sample.quality => place,
         _ => {
             let place = dictionary.place(&i32::from(sample.quality.0).to_le_bytes());
             last = Some((sample.quality, place));
             place
         }
-    }));
-    write_places(group, column, &dictionary, places)
-}
-
-fn write_places<W: Write + Send>(
-    group: &mut SerializedRowGroupWriter<'_, W>,
-    column: ColumnDescPtr,
-    dictionary: &Dictionary,
-    places: &[u32],
-) -> parquet::errors::Result<()> {
-    let kind = column.physical_type();
-    let statistics = statistics(kind, dictionary.entries());
-    dictionary::write(group, column, dictionary, kind == Type::BYTE_ARRAY, statistics, places)
+    }
 }
 
 /// The least and the most of a column's values: readers pass over groups by them.

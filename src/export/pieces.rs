@@ -17,7 +17,6 @@
 //! kill or a power cut at any moment costs the piece that was being written, and nothing else. What is complete is never
 //! read again, only joined. Nothing is removed that is not of an export.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Seek, Write};
@@ -26,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::mapping::ClockDigests;
 use super::merge::{Block, ReadCounts};
 use super::sink::{Format, Sink, sink};
 use super::{ExportError, ExportOptions, parquet};
@@ -38,9 +38,6 @@ const STATE_NEW: &str = "state.new";
 const WHOLE: &str = "whole";
 /// `-10m` means another time with each moment; one that is so far off is another export.
 const NEAR_US: u64 = 15 * 60 * 1_000_000;
-
-/// By car, device and boot, a digest of the mapping by which its samples are placed.
-pub(super) type ClockDigests = BTreeMap<String, u64>;
 
 /// Whether an export makes files of this name in its folder.
 fn is_own(name: &OsStr) -> bool {
@@ -77,7 +74,36 @@ pub(super) struct State {
     pub(super) clocks: ClockDigests,
 }
 
-/// A file that is being exported to.
+impl State {
+    /// Of an export that has nothing yet.
+    fn fresh(of: Option<String>, from_us: Option<i64>, to_us: Option<i64>) -> Self {
+        let (counts, clocks) = (ReadCounts::default(), ClockDigests::new());
+        Self { version: VERSION, of, from_us, to_us, pieces: 0, until_us: None, complete: false, counts, clocks }
+    }
+
+    /// What `dir` holds to go on with, for an export of the same as `fresh`; otherwise what it is of, in words.
+    fn load(dir: &Path, fresh: &Self) -> io::Result<Result<Option<Self>, String>> {
+        let text = match fs::read(dir.join(STATE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
+            text => text?,
+        };
+        let state: Self = match serde_json::from_slice(&text) {
+            Ok(state) => state,
+            Err(error) => return Ok(Err(format!("something unreadable ({error})"))),
+        };
+        if (state.version, &state.of) != (VERSION, &fresh.of) {
+            return Ok(Err(state.of.unwrap_or_else(|| "something without a name".into())));
+        }
+        let Some(of) = &fresh.of else { return Ok(Ok(None)) };
+        if !is_near(state.from_us, fresh.from_us) || !is_near(state.to_us, fresh.to_us) {
+            return Ok(Err(format!("{of} as it was meant then")));
+        }
+        // Without its first piece its file was put in place, and only the folder is left.
+        Ok(Ok(Some(state).filter(|state| state.pieces == 0 || dir.join("0").exists())))
+    }
+}
+
+/// A file that is being exported to. Dropped before it is made final, it leaves what the next one goes on with, or nothing.
 pub(super) struct Pieces {
     path: PathBuf,
     dir: PathBuf,
@@ -88,6 +114,8 @@ pub(super) struct Pieces {
     open: Option<Piece>,
     /// How long a piece takes: what a kill costs at most.
     every: Duration,
+    /// Its file is in place.
+    over: bool,
 }
 
 struct Piece {
@@ -103,7 +131,7 @@ impl Pieces {
     /// If the folder cannot be written, another export is writing there, or left something other there.
     pub(super) fn open(path: &Path, options: &ExportOptions) -> Result<Self, ExportError> {
         let ExportOptions { format, from, to, of, checkpoint, .. } = options;
-        let (format, of, every) = (*format, of.as_deref(), *checkpoint);
+        let (format, every) = (*format, *checkpoint);
         let mut dir = path.as_os_str().to_owned();
         dir.push(".part");
         let dir = PathBuf::from(dir);
@@ -125,36 +153,20 @@ impl Pieces {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let [from_us, to_us] = [from, to].map(|at| at.map(|at| at.0));
-        let fresh = State {
-            version: VERSION,
-            of: of.map(str::to_owned),
-            from_us,
-            to_us,
-            pieces: 0,
-            until_us: None,
-            complete: false,
-            counts: ReadCounts::default(),
-            clocks: ClockDigests::new(),
+        let fresh = State::fresh(of.clone(), from_us, to_us);
+        let left = match State::load(&dir, &fresh).map_err(failed)? {
+            Ok(left) => left,
+            Err(of) => return Err(ExportError::Another { part: dir, of }),
         };
-        let another = |of: String| Err(ExportError::Another { part: dir.clone(), of });
-        let state = match fs::read(dir.join(STATE)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fresh,
-            Err(error) => return Err(failed(error)),
-            Ok(text) => match serde_json::from_slice::<State>(&text) {
-                Ok(State { version: VERSION, of: None, .. }) if of.is_none() => fresh,
-                Ok(state) if state.version == VERSION && of.is_some() && state.of.as_deref() == of => {
-                    if !is_near(state.from_us, from_us) || !is_near(state.to_us, to_us) {
-                        return another(format!("{} as it was meant then", of.unwrap_or_default()));
-                    }
-                    // Its file was put in place, and only the folder is left of it.
-                    let over = state.pieces > 0 && !dir.join("0").exists();
-                    if over { fresh } else { state }
-                }
-                Ok(state) => return another(state.of.unwrap_or_else(|| "something without a name".into())),
-                Err(error) => return another(format!("something unreadable ({error})")),
-            },
-        };
-        Ok(Self { path: path.to_owned(), dir, _lock: lock, format, state, open: None, every })
+        let goes_on = left.is_some();
+        let (path, state) = (path.to_owned(), left.unwrap_or(fresh));
+        let pieces = Self { path, dir, _lock: lock, format, state, open: None, every, over: false };
+        if !goes_on {
+            // Nothing may go on with an old state and new pieces.
+            let cleared = pieces.clear_files();
+            cleared.map_err(|source| ExportError::Output { target: pieces.dir.display().to_string(), source })?;
+        }
+        Ok(pieces)
     }
 
     /// The folder with what is not over.
@@ -218,37 +230,42 @@ impl Pieces {
         fs::rename(whole, &self.path)?;
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-        self.clear();
+        self.over = true;
         Ok(())
     }
 
-    /// Begins anew: what was placed by other clocks cannot stand beside what comes.
-    pub(super) fn begin_anew(&mut self) {
-        self.clear_files();
-        let State { version, of, from_us, to_us, .. } = self.state.clone();
-        let (counts, clocks) = (ReadCounts::default(), ClockDigests::new());
-        self.state = State { version, of, from_us, to_us, pieces: 0, until_us: None, complete: false, counts, clocks };
+    /// From here on samples are placed by these clocks. False if what is there was placed by others, which cannot stand
+    /// beside what comes: it begins anew.
+    pub(super) fn placed_by(&mut self, clocks: ClockDigests) -> bool {
+        let agrees = self.state.clocks.iter().all(|(boot, digest)| clocks.get(boot) == Some(digest));
+        if !agrees {
+            let State { of, from_us, to_us, .. } = self.state.clone();
+            self.state = State::fresh(of, from_us, to_us);
+            self.tell(self.clear_files());
+        }
+        self.state.clocks = clocks;
+        agrees
     }
 
-    /// Removes the files of an export: the state first, so that nothing goes on with what is left of them.
-    fn clear_files(&self) {
-        let mut names = vec![self.dir.join(STATE), self.dir.join(STATE_NEW), self.dir.join(WHOLE)];
-        names.extend((0..=self.state.pieces).map(|index| self.piece(index)));
-        for name in names {
-            match fs::remove_file(&name) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(name = %name.display(), %error, "remove what an export left");
-                }
-                _ => {}
+    /// Removes the files of an export, whatever run made them. The state goes first, durably: nothing goes on with what is
+    /// left of them.
+    fn clear_files(&self) -> io::Result<()> {
+        match fs::remove_file(self.dir.join(STATE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => File::open(&self.dir)?.sync_all()?,
+        }
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if is_own(&entry.file_name()) && entry.file_name() != LOCK {
+                fs::remove_file(entry.path())?;
             }
         }
+        Ok(())
     }
 
-    fn clear(&self) {
-        self.clear_files();
-        let removed = fs::remove_file(self.dir.join(LOCK)).and_then(|()| fs::remove_dir(&self.dir));
-        if let Err(error) = removed {
-            tracing::warn!(part = %self.dir.display(), %error, "remove the folder of an export");
+    fn tell(&self, outcome: io::Result<()>) {
+        if let Err(error) = outcome {
+            tracing::warn!(part = %self.dir.display(), %error, "remove what an export left");
         }
     }
 
@@ -269,13 +286,18 @@ impl Pieces {
         Ok(whole)
     }
 
-    /// Ends without an end: answers whether something is left to go on with.
-    pub(super) fn leave(mut self) -> bool {
+    /// Whether the next one has something to go on with, if this one ended here.
+    pub(super) fn keeps(&self) -> bool {
+        !self.over && self.state.pieces > 0 && self.state.of.is_some()
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
         self.open = None;
-        if self.state.pieces > 0 && self.state.of.is_some() {
-            return true;
+        if !self.keeps() {
+            let cleared = self.clear_files().and_then(|()| fs::remove_file(self.dir.join(LOCK)));
+            self.tell(cleared.and_then(|()| fs::remove_dir(&self.dir)));
         }
-        self.clear();
-        false
     }
 }

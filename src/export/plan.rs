@@ -103,8 +103,10 @@ pub(super) fn partitions(car: &Name, extents: Vec<ExtentRow>, query: &Query, clo
 
 /// Partitions of several cars in the order in which to read them, each once.
 pub(super) fn in_order(mut partitions: Vec<Partition>) -> VecDeque<Partition> {
+    fn name(partition: &Partition) -> (&Name, &Name) {
+        (&partition.car, &partition.device)
+    }
     let key = |p: &Partition| (p.first_us, p.bucket);
-    let name = |p: &Partition| (Arc::clone(&p.car), Arc::clone(&p.device));
     partitions.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| name(a).cmp(&name(b))));
     partitions.dedup_by(|a, b| (a.bucket, name(a)) == (b.bucket, name(b)));
     partitions.into()

@@ -11,7 +11,7 @@
 //!
 //! Deliberately absent: writing anything down, and the layout of one row per sample.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::mapping::Clocks;
+use super::mapping::{ClockDigests, Clocks};
 use super::merge::{Block, Merge, ReadCounts};
 use super::plan::{Partition, Query, channels_of, in_order, needs_day, partitions};
 use crate::limits::{READ_AHEAD_BYTES_MAX, READ_AHEAD_MAX, READ_ATTEMPTS_MAX};
@@ -173,8 +173,8 @@ impl Reading<'_> {
         }
     }
 
-    /// A digest of each mapping by which samples are placed, by car, device and boot.
-    pub(super) fn clock_digests(&self) -> BTreeMap<String, u64> {
+    /// By which clocks samples are placed.
+    pub(super) fn clock_digests(&self) -> ClockDigests {
         self.merge.clock_digests()
     }
 

@@ -3,6 +3,7 @@ use std::fs;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::record::RowAccessor;
 
+use super::pieces::Pieces;
 use super::testing::{Chunk, MemoryStore, channel_row, chunk, write};
 use super::*;
 use crate::row::Rows;
@@ -199,6 +200,21 @@ async fn what_is_complete_is_only_put_in_place_and_never_read_again() {
 }
 
 #[tokio::test]
+async fn a_state_that_was_left_behind_never_makes_a_torn_piece_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, part) = (folder.path().join("out"), folder.path().join("out.part"));
+    // Killed after its file was put in place, before the state was removed.
+    let options = ExportOptions { checkpoint: Duration::MAX, ..options(Format::Csv, path.clone()) };
+    let mut pieces = Pieces::open(&path, &options).unwrap();
+    (pieces.state.pieces, pieces.state.complete) = (1, true);
+    fs::write(part.join("state.json"), serde_json::to_vec(&pieces.state).unwrap()).unwrap();
+    drop(pieces);
+    // The next is killed within its first piece.
+    std::mem::forget(Pieces::open(&path, &options).unwrap());
+    assert!(!part.join("state.json").exists());
+}
+
+#[tokio::test]
 async fn an_export_begins_anew_if_a_clock_was_corrected_since() {
     use super::testing::clock_row;
     let folder = tempfile::tempdir().unwrap();
@@ -246,10 +262,13 @@ fn two_exports_never_write_to_one_file_and_another_export_never_goes_on() {
     assert_eq!(part, folder.path().join("out.part"));
     let series = Arc::default();
     first.write(Block { series, samples: Vec::new(), until_us: 5 }, &ReadCounts::default()).unwrap();
-    assert!(!first.leave(), "a piece without a sample is none");
+    assert!(!first.keeps(), "a piece without a sample is none");
+    drop(first);
+    assert!(!folder.path().join("out.part").exists());
     let mut first = open(Some("it")).unwrap();
     first.state.pieces = 1;
-    assert!(first.leave());
+    assert!(first.keeps());
+    drop(first);
     fs::write(folder.path().join("out.part/state.json"), "{").unwrap();
     let Err(ExportError::Another { of, .. }) = open(Some("it")) else { panic!("of what?") };
     assert!(of.starts_with("something unreadable"), "{of}");

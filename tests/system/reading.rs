@@ -37,6 +37,14 @@ fn succeeded(what: &str, output: Output) -> String {
     out.into_owned()
 }
 
+/// An agent that stores every car of `broker`.
+fn agent_of_all_cars(bench: &Bench, broker: &Broker, store: String) -> Agent {
+    let more = mqtt_source("car", &broker.url()).replace("pitwire/44/#", "pitwire/#");
+    let agent = Agent::start(bench, &Setup { store, more, ..Setup::default() });
+    agent.until_subscribed();
+    agent
+}
+
 /// Samples by (device, channel): (UTC µs, value's bits, flags), in order.
 type Seen = BTreeMap<(String, String), Vec<(i64, u64, u16)>>;
 
@@ -85,11 +93,8 @@ fn a_reader_in_python_sees_what_the_export_sees() {
     let keyspace = Keyspace::new(&node);
     keyspace.apply();
     for (folder, store) in [("c", keyspace.url()), ("s", bench.sqlite())] {
-        let more = mqtt_source("car", &broker.url()).replace("pitwire/44/#", "pitwire/#");
-        let setup = Setup { store: store.clone(), more, ..Setup::default() };
         let inner = Bench::new();
-        let mut agent = Agent::start(&inner, &setup);
-        agent.until_subscribed();
+        let mut agent = agent_of_all_cars(&inner, &broker, store.clone());
         let cars = [("wide", "7", "1s"), ("can", "44", "3s")];
         let sent = cars.map(|(tier, car, length)| {
             let arguments = ["--tier", tier, "--car", car, "--for", length, "--mqtt", &broker.url()];
@@ -235,9 +240,7 @@ fn an_export_of_two_cars_that_drive_is_killed_again_and_again_and_has_each_sampl
     let Some(broker) = Broker::start(&bench) else { return };
     let keyspace = Keyspace::new(&node);
     keyspace.apply();
-    let more = mqtt_source("car", &broker.url()).replace("pitwire/44/#", "pitwire/#");
-    let mut agent = Agent::start(&bench, &Setup { store: keyspace.url(), more, ..Setup::default() });
-    agent.until_subscribed();
+    let mut agent = agent_of_all_cars(&bench, &broker, keyspace.url());
     let from_us = utc_us();
     let mut cars = ["7", "44"].map(|car| {
         let arguments = ["--tier", "wide", "--car", car, "--for", "30s", "--mqtt", &broker.url()];
@@ -340,9 +343,7 @@ fn every_block_of_the_page_about_reading_runs() {
     let Some(broker) = Broker::start(&bench) else { return };
     let keyspace = Keyspace::new(&node);
     keyspace.apply();
-    let setup = Setup { store: keyspace.url(), more: mqtt_source("car", &broker.url()), ..Setup::default() };
-    let mut agent = Agent::start(&bench, &setup);
-    agent.until_subscribed();
+    let mut agent = agent_of_all_cars(&bench, &broker, keyspace.url());
     let sent = Sim::start(&bench, "car", &["--tier", "club", "--for", "5s", "--mqtt", &broker.url()]).finish();
     agent.until_home(PATIENCE);
     agent.terminate();

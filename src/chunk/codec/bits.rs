@@ -4,7 +4,7 @@ use super::input::Input;
 use super::{CodecError, damaged};
 
 /// Writes bits behind what is there.
-pub(super) struct BitWriter<'a> {
+pub(crate) struct BitWriter<'a> {
     out: &'a mut Vec<u8>,
     /// Bits that do not fill a byte yet, fewer than 8 between two calls.
     held: u64,
@@ -12,12 +12,12 @@ pub(super) struct BitWriter<'a> {
 }
 
 impl<'a> BitWriter<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+    pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
         Self { out, held: 0, count: 0 }
     }
 
     /// Writes the lowest `width` bits of `value`, at most 56.
-    pub(super) fn put(&mut self, value: u64, width: u32) {
+    pub(crate) fn put(&mut self, value: u64, width: u32) {
         debug_assert!(width <= 56 && (width == 56 || value >> width == 0));
         self.held |= value << self.count;
         self.count += width;
@@ -29,7 +29,7 @@ impl<'a> BitWriter<'a> {
     }
 
     /// Writes `width` bits, up to 64.
-    pub(super) fn put_wide(&mut self, value: u64, width: u32) {
+    pub(crate) fn put_wide(&mut self, value: u64, width: u32) {
         if width <= 32 {
             return self.put(value, width);
         }
@@ -38,7 +38,7 @@ impl<'a> BitWriter<'a> {
     }
 
     /// Fills the last byte with zeros.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         if self.count > 0 {
             self.out.push(self.held as u8);
         }

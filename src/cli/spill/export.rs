@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -113,14 +114,15 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     if let Some(format) = format {
         let Some(car) = one_car(car, &met.cars)? else { return damage(&met) };
         let options = ExportOptions {
-            of: None,
-            checkpoint: std::time::Duration::MAX,
             cars: vec![car],
             channels: channel,
             from: None,
             to: None,
             format,
             output,
+            // What lies in a spill may be another thing the next time.
+            of: None,
+            checkpoint: Duration::MAX,
             progress: true,
         };
         let summary = match export(store, &options, stop).await {

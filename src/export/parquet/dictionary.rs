@@ -10,7 +10,8 @@
 //!                   count << 1, the place in whole bytes       so many times the same
 //!                   groups << 1 | 1, 8 × bits for each group   as they come, the lowest bit first
 //! ```
-//! That is Parquet's hybrid of run length and bit packing (*Encodings*, RLE_DICTIONARY), Snappy over both pages.
+//! That is Parquet's hybrid of run length and bit packing (*Encodings*, RLE_DICTIONARY), Snappy over both pages. The library's
+//! own encoder of it is behind its feature `experimental`, which promises nothing and brings more crates.
 
 use std::io::Write;
 
@@ -23,6 +24,8 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
+
+use crate::chunk::codec::{BitWriter, put_varint};
 
 /// From so many equal places on a run is shorter than bits.
 const RUN_MIN: usize = 8;
@@ -155,27 +158,12 @@ fn run_at(places: &[u32], at: usize) -> usize {
 }
 
 fn put_bits(out: &mut Vec<u8>, places: &[u32], bits: u32) {
-    put_varint(out, (places.len().div_ceil(8) as u64) << 1 | 1);
-    let (mut held, mut count) = (0u64, 0);
-    for group in places.chunks(8) {
-        for place in group.iter().copied().chain(std::iter::repeat_n(0, 8 - group.len())) {
-            held |= u64::from(place) << count;
-            count += bits;
-            while count >= 8 {
-                out.push(held as u8);
-                held >>= 8;
-                count -= 8;
-            }
-        }
-    }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+    let groups = places.len().div_ceil(8);
+    put_varint(out, (groups as u64) << 1 | 1);
+    let mut writer = BitWriter::new(out);
+    let filled = places.iter().copied().chain(std::iter::repeat_n(0, 8 * groups - places.len()));
+    filled.for_each(|place| writer.put(place.into(), bits));
+    writer.finish();
 }
 
 #[cfg(test)]
