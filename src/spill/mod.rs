@@ -80,7 +80,8 @@
 //! than one, a queue gives way to one of higher priority) what is said goes to
 //! the file `notes`, which becomes a segment for it, and is made again when the
 //! dropped one is gone. Only where others filled the file system before that
-//! file could be made does data go before it is durable what is said of it.
+//! file could be made does data go before it is durable what is said of it; where
+//! a fault has cost that file, it stays until there is another.
 //!
 //! What the [`Observer`] answers to news of a loss are records like all others,
 //! in front of the next commit.

@@ -86,7 +86,7 @@ impl Writer {
             Ok(file) => Ok(Active { id, file, bytes: 0, length: bytes, capacity: bytes, records: 0, of_notes: false }),
             Err(error) => {
                 // Under which name it would come back is not known.
-                self.shared.state().dead.push(Dead { id, bytes, retired: true, word: 0, unused: true });
+                self.shared.state().dead.push(Dead::unused(id, bytes));
                 Err(error)
             }
         }
@@ -113,7 +113,7 @@ impl Writer {
         let length = if allocated { capacity } else { 0 };
         drop(turn);
         if let Err(error) = self.sync(|| self.shared.fs.sync_dir(&self.shared.config.dir)) {
-            self.shared.state().dead.push(Dead { id, bytes: length, retired: true, word: 0, unused: true });
+            self.shared.state().dead.push(Dead::unused(id, length));
             return Err(error);
         }
         Ok(Active { id, file, bytes: 0, length, capacity, records: 0, of_notes: false })
@@ -141,10 +141,16 @@ impl Writer {
         }
     }
 
-    /// The same for all of them: there is no place for what is said, which waits in memory.
-    pub(super) fn bury_untold(&mut self) {
-        self.shared.state().dead.iter_mut().for_each(|dead| dead.word = 0);
+    /// The same for those that were dropped when there was no place for what is said, which waits in memory. Where there
+    /// was one and a fault has cost it, they stay until there is another. Answers whether any could go.
+    pub(super) fn bury_untold(&mut self) -> bool {
+        let placeless = {
+            let mut state = self.shared.state();
+            let placeless = state.dead.iter_mut().filter(|dead| dead.placeless);
+            placeless.map(|dead| dead.word = 0).count() > 0
+        };
         self.bury();
+        placeless
     }
 
     /// Recycles or removes finished segments, or puts them aside if they are
@@ -180,7 +186,7 @@ impl Writer {
         for segment in &finished {
             let (id, bytes, retired) = (segment.id, segment.bytes, segment.retired);
             let aside = segment.damaged && self.keep_aside(id, bytes).is_ok();
-            let dead = Dead { id, bytes, retired, word: 0, unused: false };
+            let dead = Dead { id, bytes, retired, word: 0, unused: false, placeless: true };
             match if aside { Ok(()) } else { self.discard(&dead) } {
                 Ok(()) => {
                     self.shared.forget(id);

@@ -167,8 +167,7 @@ impl Writer {
         }
         if !can_tell {
             // Others filled the file system before that file could be made: there is no other way.
-            self.bury_untold();
-            return true;
+            return self.bury_untold();
         }
         if !self.shared.state().notes.is_empty() {
             return self.write_to_notes_file();
@@ -236,7 +235,9 @@ impl Writer {
             Ok(()) => self.bury(),
             // Others filled the file system before the file for notes could be made: there is no other way.
             Err(Fault::Full(_)) if !can_tell => {
-                self.bury_untold();
+                if !self.bury_untold() {
+                    return Given::Nothing;
+                }
                 self.write_notes();
             }
             Err(_) => return Given::Nothing,
@@ -300,7 +301,11 @@ impl Writer {
         tracing::warn!(segment = id, records, weight, "dropped a segment: spill is full");
         self.shared.count_dropped(records, weight);
         // Counted twice for a moment: others may not take what it has.
-        self.shared.state().dead.push(Dead { id, bytes, retired, word: u64::MAX, unused: false });
+        {
+            let mut state = self.shared.state();
+            let placeless = !state.has_notes_file;
+            state.dead.push(Dead { id, bytes, retired, word: u64::MAX, unused: false, placeless });
+        }
         self.shared.forget(id);
         if records > 0 {
             self.shared.note(self.shared.observer.dropped(gone));

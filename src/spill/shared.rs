@@ -106,6 +106,15 @@ pub(super) struct Dead {
     pub(super) word: u64,
     /// It never held a commit, so no checkpoint lists it.
     pub(super) unused: bool,
+    /// There was no place for a word when it was dropped, so its file may go without one.
+    pub(super) placeless: bool,
+}
+
+impl Dead {
+    /// A file that never held a commit.
+    pub(super) const fn unused(id: u64, bytes: u64) -> Self {
+        Self { id, bytes, retired: true, word: 0, unused: true, placeless: true }
+    }
 }
 
 #[derive(Default)]

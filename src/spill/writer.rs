@@ -350,7 +350,7 @@ impl Writer {
         } else if let Err(error) = self.shared.fs.remove(&self.path(id)) {
             self.shared.fault("remove a retired segment", &error);
             let bytes = file.bytes().unwrap_or(self.buf.len() as u64);
-            self.shared.state().dead.push(Dead { id, bytes, retired: true, word: 0, unused: true });
+            self.shared.state().dead.push(Dead::unused(id, bytes));
         }
     }
 

@@ -182,3 +182,43 @@ async fn a_queue_gives_up_a_segment_of_events_for_samples() {
         "{there:?} {told:?}"
     );
 }
+
+/// The file that was kept for a word fails when it is written, and others have filled the file system.
+#[tokio::test]
+async fn dropped_data_stays_until_there_is_a_place_for_the_word_again_that_a_fault_has_cost() {
+    let fs = FaultyFs::new(1 << 30);
+    let config = Config { disk_max: ByteSize::b(4 << 16), ..config(Overflow::DropOldest) };
+    let (queues, _) = open_both(&config, &fs);
+    fill(&queues, Normal, 0..8).await;
+    queues.close().await;
+    drop(queues);
+    let (queues, teller) = open_both(&config, &fs);
+    queues.settled().await;
+    fs.set_capacity(0);
+    // The checkpoint that goes before, and the word.
+    fs.fail_writes(2);
+    let append = || queues.append(Normal, vec![record(8, HALF)]);
+    assert!(append().await.is_err());
+    let dropped = teller.dropped.lock().unwrap().clone();
+    assert!(!dropped.is_empty());
+    assert!(append().await.is_err(), "as long as there is no room");
+    assert_eq!(*teller.dropped.lock().unwrap(), dropped, "one is enough");
+
+    // The power goes: what was dropped is found again.
+    let fs = fs.crash(|_| 0);
+    drop(queues);
+    let all_but_8 = |(there, told): (Vec<u64>, Vec<u64>)| (0..8).all(|n| there.contains(&n) != told.contains(&n));
+    let (queues, _) = open_both(&config, &fs);
+    let (there, told) = look(&queues).await;
+    assert!(dropped.iter().all(|n| there.contains(n)), "{dropped:?} of {there:?}");
+    assert!(all_but_8((there, told)));
+    drop(queues);
+
+    // Room is left: it goes, and there is a word of it.
+    fs.set_capacity(1 << 30);
+    let (queues, _) = open_both(&config, &fs.crash(|_| 0));
+    fill(&queues, Normal, 8..9).await;
+    let (there, told) = look(&queues).await;
+    assert!(dropped.iter().all(|n| told.contains(n)) && there.contains(&8), "{there:?} {told:?}");
+    assert!(all_but_8((there, told)));
+}
