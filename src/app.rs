@@ -22,6 +22,7 @@ use crate::config::{Config, ConfigError};
 use crate::decode::Gaps;
 use crate::deliver::{Connect, Deliver, Mode, Parts, SpillLedger, StatsHandle};
 use crate::gauges::SourceGauges;
+use crate::layout::Layouts;
 use crate::ledger::{Ledger, Snapshot};
 use crate::live::LiveBoard;
 use crate::monitor::{self, Readiness, View};
@@ -139,6 +140,7 @@ impl App {
             }),
             gateway: gateway.clone(),
             priorities: Priorities::new(&config.priority),
+            layouts: Layouts::new(&config.layout),
         };
         let remember = Arc::new({
             let state = state.clone();

@@ -14,7 +14,7 @@ use crate::priority::Priority;
 use crate::source::{MqttConfig, SerialConfig};
 use crate::spill::config::SURE_SEGMENTS;
 use crate::spill::queues::dir_of;
-use crate::{clock, deliver, monitor, preprocess, priority, spill, store};
+use crate::{clock, deliver, layout, monitor, preprocess, priority, spill, store};
 use read::Reading;
 
 mod read;
@@ -50,6 +50,9 @@ pub struct Config {
     /// `[priority]`
     #[serde(default)]
     pub priority: priority::Config,
+    /// `[layout]`
+    #[serde(default)]
+    pub layout: layout::Config,
     /// `[quarantine]`
     #[serde(default)]
     pub quarantine: Quarantine,
@@ -206,6 +209,7 @@ impl Config {
         }
         faults.extend(self.disk_faults(passed_over));
         faults.extend(self.priority.faults());
+        faults.extend(self.layout.faults());
         let mut fault = |key: String, what: String| faults.push((key, what));
         for (index, source) in self.source.serial.iter().enumerate() {
             let key = |key: &str| format!("source.serial[{index}].{key}");

@@ -18,8 +18,9 @@
 //! What everything is made of; each imports only those above it:
 //! - [`sample`]: channels, times, values, flags: the words of the data;
 //! - [`row`]: what a store holds: made by `chunk`, written by `store`, read by `export`;
-//! - [`priority`]: which channels matter more than others;
+//! - [`priority`], [`layout`]: which channels matter more than others, and how they are stored;
 //! - [`limits`]: every bound with its arithmetic;
+//! - [`codec`]: a chunk's samples as bytes, and back;
 //! - [`pipeline`]: the engine: stages stitched by bounded queues; a crate of its own, so it cannot know telemetry;
 //! - [`ledger`]: what came in and where it went, as one identity;
 //! - [`clock`]: the only reader of the wall clock; device time to UTC;
@@ -31,7 +32,7 @@
 //! - [`source`]: a transport turned into raw messages, reconnecting for ever;
 //! - [`decode`]: bytes to samples, one file per format;
 //! - [`preprocess`]: calibrate, validate, derive, decimate;
-//! - [`chunk`]: samples to chunk rows and back;
+//! - [`chunk`]: samples to chunk rows;
 //! - [`store`]: one trait; Cassandra and SQLite;
 //! - [`spill`]: the disk queue; knows nothing of stores.
 //!
@@ -50,6 +51,7 @@ pub mod app;
 pub mod chunk;
 pub mod cli;
 pub mod clock;
+pub mod codec;
 pub mod config;
 pub mod decode;
 pub mod deliver;
@@ -57,6 +59,7 @@ pub mod export;
 pub mod gap;
 pub mod gauges;
 pub mod item;
+pub mod layout;
 pub mod ledger;
 pub mod limits;
 pub mod live;

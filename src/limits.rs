@@ -151,6 +151,12 @@ const _: () = assert!(FLUSH_BYTES_MAX * 4 <= 16 * MIB);
 
 /// Rows of one partition in the store, aimed at.
 pub const PARTITION_ROWS_MAX: u64 = 100_000;
+/// The same where each sample is a row.
+pub const SAMPLES_PARTITION_ROWS_MAX: u64 = 50_000;
+const _: () = assert!(SAMPLES_PARTITION_ROWS_MAX <= PARTITION_ROWS_MAX);
+/// Samples of one flush where each becomes a row: 50 ms of a server that takes 400,000 a second, so that several are in
+/// flight and none comes near the store's timeout. One chunk may have more.
+pub const SAMPLES_FLUSH_MAX: u64 = 20_000;
 /// Bytes of one partition in the store, aimed at.
 pub const PARTITION_BYTES_MAX: u64 = 100_000_000;
 
@@ -234,6 +240,12 @@ pub const CASSANDRA_BATCH_STATEMENTS_MAX: usize = 65_535;
 /// Bytes of one batch: half of the 16 MiB that a mutation and a frame may have.
 pub const CASSANDRA_BATCH_BYTES_MAX: usize = 8 * MIB;
 const _: () = assert!(FLUSH_BYTES_MAX <= CASSANDRA_BATCH_BYTES_MAX);
+/// Rows of one batch into `samples`, about 150 B each: larger ones are not faster.
+pub const CASSANDRA_SAMPLES_BATCH_ROWS: usize = 1_000;
+/// Batches of one write in flight: with as many writes as usual, 16 × 4 × 150 KB = 10 MB on the way.
+pub const CASSANDRA_SAMPLES_BATCHES_AT_ONCE: usize = 4;
+/// Rows of a page read from `samples`, about 200 B each.
+pub const CASSANDRA_SAMPLES_PAGE_ROWS: i32 = 5_000;
 /// Rows of a page read from Cassandra: 200 × 0.5 MiB (the largest chunk) = 100 MiB at worst, 100 KiB of `wide`.
 pub const CASSANDRA_PAGE_ROWS: i32 = 200;
 /// Extents that a process remembers to have written: 256 devices × 16 buckets of live data and backlog,
@@ -253,6 +265,9 @@ pub const READ_ATTEMPTS_MAX: u32 = 4;
 /// The longest bucket, µs (`chunk::bucket_length_us`). A reader counts on it and not on the length in an
 /// extent: two runs that share a bucket's start share that row.
 pub const BUCKET_US_MAX: i64 = 60_000_000;
+/// The same where each sample is a row (`chunk::samples_bucket_length_us`).
+pub const SAMPLES_BUCKET_US_MAX: i64 = 3_600_000_000;
+const _: () = assert!(BUCKET_US_MAX <= SAMPLES_BUCKET_US_MAX);
 /// A boot with a clock mapping may have been placed by another one that was overwritten since, µs off by
 /// this at most: gateways differ by their transport's delay.
 pub const PLACEMENT_SLACK_US: i64 = 10_000_000;

@@ -6,16 +6,14 @@
 //! [`Rows::encode`] is the form in which rows lie in the spill: a version byte, then bincode. A row keeps
 //! its `writer` and `seq` there, so that a later process writes the same key.
 //!
-//! Deliberately absent: any store's types, and the format of `data` (see `chunk::codec`).
+//! Deliberately absent: any store's types, and the format of `data` (see `codec`).
 
 use bincode::{Decode, Encode};
 
 /// Version of [`Rows::encode`].
-const ROWS_VERSION: u8 = 1;
+const ROWS_VERSION: u8 = 2;
 /// One day in µs.
 pub const DAY_US: i64 = 86_400_000_000;
-/// The layout of chunk rows in [`ExtentRow::layout`].
-pub const LAYOUT_CHUNKS: &str = "chunks";
 /// The kind of a channel that a device sends.
 pub const KIND_RAW: &str = "raw";
 /// The kind of a channel that a step computes.
@@ -28,7 +26,29 @@ pub const fn day_of(t_us: i64) -> i32 {
     t_us.div_euclid(DAY_US) as i32
 }
 
-/// One channel's samples of one flush: at most a second, one row.
+/// In which form a channel's samples lie in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
+pub enum Layout {
+    /// Packed: the table `chunks`.
+    #[default]
+    Chunks,
+    /// Each a row: the table `samples`.
+    Rows,
+}
+
+impl Layout {
+    /// As [`ExtentRow::layout`] says it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chunks => "chunks",
+            Self::Rows => "rows",
+        }
+    }
+}
+
+/// One channel's samples of one flush: at most a second. On its way it is packed whatever its layout: the store takes
+/// it apart where each sample is a row.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct ChunkRow {
     /// Partition: the car.
@@ -67,6 +87,8 @@ pub struct ChunkRow {
     pub codec: i8,
     /// Every sample, with its flags.
     pub data: Vec<u8>,
+    /// Where the store puts it.
+    pub layout: Layout,
 }
 
 impl ChunkRow {
@@ -78,6 +100,29 @@ impl ChunkRow {
     }
 }
 
+/// One sample where each is a row. Its partition is a car's channel in one bucket.
+///
+/// Its key is what it says: a sample that is sent again is the same row, and two values of one time are two.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampleRow {
+    /// Key: UTC µs, as placed when it was written.
+    pub t: i64,
+    /// Key: the device.
+    pub device: String,
+    /// Key: the device's start.
+    pub boot: i64,
+    /// Key: the physical value.
+    pub v: f64,
+    /// Device time, µs.
+    pub d: i64,
+    /// Its flags.
+    pub quality: i32,
+    /// The process that made it.
+    pub writer: [u8; 16],
+    /// Which of that process's chunks it came in.
+    pub seq: i64,
+}
+
 /// Which partitions exist. A reader starts here and never scans.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct ExtentRow {
@@ -85,7 +130,7 @@ pub struct ExtentRow {
     pub car: String,
     /// Partition: UTC days since 1970 of the bucket's start.
     pub day: i32,
-    /// Key: [`LAYOUT_CHUNKS`].
+    /// Key: see [`Layout::as_str`].
     pub layout: String,
     /// Key: the device.
     pub device: String,
@@ -214,12 +259,13 @@ pub struct AgentRow {
     pub mode: String,
 }
 
-/// What is written together. Its chunks are of one partition and become one atomic write.
+/// What is written together. Its chunks are of one layout; those of [`Layout::Chunks`] are of one partition and become
+/// one atomic write.
 #[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
 pub struct Rows {
     /// Written before the chunks.
     pub extents: Vec<ExtentRow>,
-    /// One partition's chunks.
+    /// One partition's chunks, or what becomes rows.
     pub chunks: Vec<ChunkRow>,
     /// Catalogue entries that are new.
     pub channels: Vec<ChannelRow>,
@@ -330,6 +376,7 @@ mod tests {
             quality: 1,
             codec: 0,
             data: vec![1, 2, 3],
+            layout: Layout::Rows,
         };
         let rows = Rows { chunks: vec![chunk], ..Rows::default() };
         assert_eq!(Rows::decode(&rows.encode()).unwrap(), rows);

@@ -11,7 +11,7 @@ on stdout or as NumPy arrays in your own program.
         print(sample.channel, sample.t_us, sample.values)
 
 It was written from docs/storage.md alone, which describes the tables and the format of `data`, and is meant to be read:
-copy what you need. It holds one bucket of a device (a minute or less) in memory at a time, and so does less than
+copy what you need. It holds one bucket (a minute of a device, an hour of a channel) in memory at a time, so it does less than
 `pitwire export`: samples are in order, and without copies, within a bucket only; --from and --to find what was placed
 there when it was written; of a derived channel that was computed twice it gives both values, and it sets no conflict flag.
 Rows that it cannot read are counted, and told at the end.
@@ -36,7 +36,8 @@ PROVISIONAL_TIME = 1 << 4
 # A mapping from before this device time holds for the whole boot.
 FROM_START = -(2**63) + 2**40
 DAY_US = 86_400_000_000
-BUCKET_US_MAX = 60_000_000
+# By layout.
+BUCKET_US_MAX = {"chunks": 60_000_000, "rows": 3_600_000_000}
 
 
 # --- the format of `data`
@@ -305,30 +306,57 @@ class Samples(NamedTuple):
     flags: np.ndarray
 
 
+def chunks_of(store, car, device, bucket, takes, damaged):
+    """Channel, boot, UTC − device time and samples of each chunk of a partition."""
+    select = "SELECT channel, boot, d0, t0, codec, n, data FROM chunks WHERE car = ? AND device = ? AND bucket = ?"
+    for channel, boot, d0, t0, codec, n, data in store.rows(select, car, device, bucket):
+        if not takes(channel):
+            continue
+        try:
+            yield channel, boot, t0 - d0, decode(d0, data, codec, n)
+        except Exception as error:  # pco has errors of its own
+            if damaged is None:
+                raise Damaged(f"device {device}, boot {boot}, channel {channel}, t0 {t0}: {error}") from error
+            damaged.append(f"device {device}, boot {boot}, channel {channel}, t0 {t0}: {error}")
+
+
+def samples_of(store, car, device, bucket, channel):
+    """The same of a partition of `samples`, where each sample is a row: as many chunks as there were placements."""
+    select = "SELECT device, boot, t, d, v, quality FROM samples WHERE car = ? AND channel = ? AND bucket = ?"
+    placed = {}
+    for of, boot, t, d, v, quality in store.rows(select, car, channel, bucket):
+        if of == device:
+            # SQLite has no NaN: there it is a blob.
+            v = struct.unpack("<d", v)[0] if isinstance(v, bytes) else v
+            placed.setdefault((boot, t - d), []).append((d, v, quality))
+    for (boot, row_offset_us), samples in placed.items():
+        d_us, values, flags = zip(*samples)
+        chunk = Chunk(np.array(d_us, np.int64), np.array(values, np.float64), 1.0, 0.0, np.array(flags, np.uint16))
+        yield channel, boot, row_offset_us, chunk
+
+
 def read(store, car, channels=("*",), from_us=None, to_us=None, damaged=None):
     """Yields `Samples`, bucket by bucket. A row that cannot be read raises `Damaged`, or is added to the list `damaged`."""
     clocks = Clocks(store, car)
-    wanted = lambda t: (from_us is None or t + BUCKET_US_MAX > from_us) and (to_us is None or t < to_us)
     partitions = set()
     for day in store.days(car):
-        if from_us is not None and (day + 1) * DAY_US <= from_us or to_us is not None and day * DAY_US >= to_us:
+        slack_us = max(BUCKET_US_MAX.values())
+        if from_us is not None and (day + 1) * DAY_US + slack_us <= from_us or to_us is not None and day * DAY_US >= to_us:
             continue
-        select = "SELECT device, bucket FROM extents WHERE car = ? AND day = ? AND layout = 'chunks'"
-        partitions.update((bucket, device) for device, bucket in store.rows(select, car, day) if wanted(bucket))
-    select = "SELECT channel, boot, d0, t0, codec, n, data FROM chunks WHERE car = ? AND device = ? AND bucket = ?"
-    for bucket, device in sorted(partitions):
+        select = "SELECT bucket, device, layout, channel FROM extents WHERE car = ? AND day = ?"
+        for bucket, device, layout, channel in store.rows(select, car, day):
+            length_us = BUCKET_US_MAX.get(layout, 0)
+            if (from_us is None or bucket + length_us > from_us) and (to_us is None or bucket < to_us):
+                partitions.add((bucket, device, layout, channel))
+    takes = lambda channel: any(fnmatch.fnmatchcase(channel, pattern) for pattern in channels)
+    for bucket, device, layout, of in sorted(partitions):
         found = {}
-        for channel, boot, d0, t0, codec, n, data in store.rows(select, car, device, bucket):
-            if not any(fnmatch.fnmatchcase(channel, pattern) for pattern in channels):
-                continue
-            try:
-                chunk = decode(d0, data, codec, n)
-            except Exception as error:  # pco has errors of its own
-                if damaged is None:
-                    raise Damaged(f"device {device}, boot {boot}, channel {channel}, t0 {t0}: {error}") from error
-                damaged.append(f"device {device}, boot {boot}, channel {channel}, t0 {t0}: {error}")
-                continue
-            t_us, flags = clocks.place(device, boot, t0 - d0, chunk)
+        if layout == "chunks":
+            rows = chunks_of(store, car, device, bucket, takes, damaged)
+        else:
+            rows = samples_of(store, car, device, bucket, of) if layout == "rows" and takes(of) else ()
+        for channel, boot, row_offset_us, chunk in rows:
+            t_us, flags = clocks.place(device, boot, row_offset_us, chunk)
             found.setdefault((channel, boot), []).append((t_us, chunk.d_us, chunk.values, flags))
         for (channel, boot), parts in sorted(found.items()):
             t_us, d_us, values, flags = (np.concatenate(part) for part in zip(*parts))

@@ -10,6 +10,7 @@ use pitwire::chunk::{Chunk, Outgoing, Setup};
 use pitwire::clock::{Gateway, SystemClock, Trust};
 use pitwire::item::Batch;
 use pitwire::item::{Catalogue, Item};
+use pitwire::layout::Layouts;
 use pitwire::ledger::{Fate, Ledger, SourceId, Tally};
 use pitwire::live::LiveBoard;
 use pitwire::pipeline::Stage;
@@ -58,6 +59,7 @@ impl Source {
         let source = ledger.source("bench");
         let setup = Setup {
             priorities: Priorities::default(),
+            layouts: Layouts::default(),
             flush_after: FLUSH_AFTER,
             // As random as a process's own: 128 bits that do not compress.
             writer: 0x9d3f_07c1_5be8_42a6_e17b_c0d4_3892_6f5a_u128.to_be_bytes(),

@@ -81,6 +81,7 @@ pub fn explain(config: &Config) -> Result<Graph, BuildError> {
         remember: Arc::new(|_| {}),
         gateway: Gateway::new(SystemClock::shared(), config.clock.trust),
         priorities: Priorities::new(&config.priority),
+        layouts: Layouts::new(&config.layout),
     };
     let (ledger, gauges) = (Ledger::new(), source_gauges(config, SystemClock::shared().now()));
     let steps = preprocess::Setup { ledger: ledger.clone(), counts: Arc::default(), lag: Arc::new(|| Duration::ZERO) };

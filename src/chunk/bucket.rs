@@ -1,11 +1,11 @@
-//! How long a partition of the store lasts, by arithmetic.
-//!
+//! How long a partition of the store lasts, by arithmetic. Of chunks:
 //! `rows/s = channels ÷ flush_after`, `bytes/s = Σ rate × bytes of a value`; the longest of the lengths
-//! below that keeps a partition under [`PARTITION_ROWS_MAX`] and [`PARTITION_BYTES_MAX`].
+//! below that keeps a partition under [`PARTITION_ROWS_MAX`] and [`PARTITION_BYTES_MAX`]. Of single samples: the longest
+//! that keeps one under [`SAMPLES_PARTITION_ROWS_MAX`].
 
 use std::time::Duration;
 
-use crate::limits::{PARTITION_BYTES_MAX, PARTITION_ROWS_MAX};
+use crate::limits::{PARTITION_BYTES_MAX, PARTITION_ROWS_MAX, SAMPLES_PARTITION_ROWS_MAX};
 use crate::sample::ChannelMeta;
 
 /// Lengths in use, in seconds: each divides a minute.
@@ -25,6 +25,21 @@ pub fn bucket_length_us<'a>(channels: impl Iterator<Item = &'a ChannelMeta>, flu
     }
     let fits = |s: &u64| s * rows_per_second <= PARTITION_ROWS_MAX && s * bytes_per_second <= PARTITION_BYTES_MAX;
     let seconds = LENGTHS_S.into_iter().find(fits).unwrap_or(1);
+    i64::try_from(seconds * 1_000_000).unwrap_or(1_000_000)
+}
+
+/// Lengths in use where each sample is a row, in seconds: each divides an hour.
+const SAMPLES_LENGTHS_S: [u64; 12] = [3_600, 1_800, 1_200, 600, 300, 120, 60, 30, 10, 5, 2, 1];
+/// Of a channel without a rate: up to 833 samples a second within the bound.
+const IRREGULAR_LENGTH_S: u64 = 60;
+
+/// The length of a bucket in µs of a channel whose samples are rows.
+pub fn samples_bucket_length_us(channel: &ChannelMeta) -> i64 {
+    let fits = |s: &u64| s * u64::from(channel.rate_mhz) <= SAMPLES_PARTITION_ROWS_MAX * 1_000;
+    let seconds = match channel.rate_mhz {
+        0 => IRREGULAR_LENGTH_S,
+        _ => SAMPLES_LENGTHS_S.into_iter().find(fits).unwrap_or(1),
+    };
     i64::try_from(seconds * 1_000_000).unwrap_or(1_000_000)
 }
 
@@ -59,6 +74,17 @@ mod tests {
         assert_eq!(length_s(782, 100), 20); // 3,910 rows/s
         assert_eq!(length_s(300, 3_667), 30); // 2.4 MB/s
         assert_eq!(length_s(100_000, 1), 1);
+    }
+
+    #[test]
+    fn a_bucket_of_rows_is_as_long_as_the_rate_allows() {
+        let length_s = |rate_mhz: u32| {
+            let (name, unit): (crate::sample::Name, crate::sample::Name) = ("a".into(), "".into());
+            let (kind, scaling) = (ValueKind::F64, Scaling::IDENTITY);
+            samples_bucket_length_us(&ChannelMeta { name, unit, kind, scaling, rate_mhz, derived: false }) / 1_000_000
+        };
+        assert_eq!([1, 1_000, 13_888, 13_889, 100_000, 3_667_000].map(length_s), [3_600, 3_600, 3_600, 1_800, 300, 10]);
+        assert_eq!([0, u32::MAX].map(length_s), [60, 1]);
     }
 
     #[test]

@@ -1,61 +1,25 @@
 //! The stage that gathers samples into chunks, and chunks into flushes.
 
-use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::bucket::{bucket_length_us, bucket_of};
+use super::bucket::{bucket_length_us, samples_bucket_length_us};
 use super::clocks::{Clocks, Correction, KnownClock, RememberClock};
+use super::flush::{Flush, Outgoing, parts};
 use super::open::{OpenChunk, Placement, same};
 use crate::clock::{Gateway, Mapping};
-use crate::item::{Batch, Catalogue, Event, Item, Malformed};
+use crate::item::{Batch, Catalogue, Event, Item};
+use crate::layout::Layouts;
 use crate::ledger::{SourceId, Tally};
 use crate::limits::{DEVICES_MAX, FLUSH_BYTES_MAX};
 use crate::live::LiveBoard;
 use crate::pipeline::Stage;
 use crate::priority::{Priorities, Priority};
 use crate::receipt::Receipt;
-use crate::row::{
-    ChannelRow, ChunkRow, EventRow, ExtentRow, KIND_DERIVED, KIND_RAW, LAYOUT_CHUNKS, Rows, SessionRow, day_of,
-};
+use crate::row::{ChannelRow, ChunkRow, EventRow, KIND_DERIVED, KIND_RAW, Layout, Rows, SessionRow, day_of};
 use crate::sample::{ChannelMeta, Column, DeviceTime, Name, Origin, UnixMicros};
-
-/// Rows that are written together, and what is told when they are durable.
-#[derive(Debug)]
-pub struct Flush {
-    /// Chunks of one partition, and whatever came with them.
-    pub rows: Rows,
-    /// Shares in the receipts of the frames that it was made from.
-    pub receipts: Vec<Receipt>,
-    /// Its samples in the ledger.
-    pub tally: Tally,
-    /// When the oldest frame in it was accepted: D counts from here.
-    pub accepted_at: Instant,
-    /// That of all its channels.
-    pub priority: Priority,
-}
-
-/// What leaves the pipeline.
-#[derive(Debug)]
-pub enum Outgoing {
-    /// For the store, or the spill.
-    Flush(Flush),
-    /// For the quarantine.
-    Malformed(Malformed),
-}
-
-impl Outgoing {
-    /// Its weight in a queue.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        match self {
-            Self::Flush(flush) => flush.rows.bytes() + 64 + 32 * flush.receipts.len(),
-            Self::Malformed(malformed) => 256 + malformed.payload.len(),
-        }
-    }
-}
 
 /// What the stage is given.
 pub struct Setup {
@@ -73,6 +37,8 @@ pub struct Setup {
     pub gateway: Arc<Gateway>,
     /// Channels of different priorities go in flushes of their own.
     pub priorities: Priorities,
+    /// Channels of different layouts too.
+    pub layouts: Layouts,
 }
 
 /// The stage.
@@ -82,6 +48,7 @@ pub struct Chunk {
     live: Arc<LiveBoard>,
     clocks: Clocks,
     priorities: Priorities,
+    layouts: Arc<Layouts>,
     seq: i64,
     devices: HashMap<Arc<Origin>, Device>,
     /// Bucket lengths by car and device, known once the catalogue is.
@@ -111,13 +78,14 @@ impl Chunk {
     /// A stage that has seen nothing yet.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let Setup { flush_after, writer, live, clocks, remember, gateway, priorities } = setup;
+        let Setup { flush_after, writer, live, clocks, remember, gateway, priorities, layouts } = setup;
         Self {
             flush_after,
             writer,
             live,
             clocks: Clocks::new(clocks, remember, gateway, writer),
             priorities,
+            layouts: Arc::new(layouts),
             seq: 0,
             devices: HashMap::new(),
             lengths: HashMap::new(),
@@ -173,11 +141,11 @@ impl Chunk {
         let mapping = self.device(&origin, latest, received, accepted_at).mapping;
         let news: Vec<ChannelRow> = columns.iter().filter_map(|c| self.announce(&origin, c, mapping)).collect();
         let (mut seq, writer) = (self.seq, self.writer);
-        let live = self.live.clone();
+        let (live, layouts) = (self.live.clone(), Arc::clone(&self.layouts));
         let device = self.device(&origin, latest, received, accepted_at);
         device.extra.channels.extend(news);
         for column in &columns {
-            device.column(&origin, column, &live, &mut || {
+            device.column(&origin, column, &live, &layouts, &mut || {
                 seq += 1;
                 (writer, seq - 1)
             });
@@ -250,7 +218,7 @@ impl Chunk {
         device.extra.channels.extend(rows);
     }
 
-    /// Closes everything of a device: one flush per partition and priority.
+    /// Closes everything of a device: one flush for each priority and partition, and of single samples as many as they need.
     fn flush(&mut self, origin: &Arc<Origin>, out: &mut Vec<Outgoing>) {
         let Some(device) = self.devices.get_mut(origin) else { return };
         let Some(accepted_at) = device.oldest.take() else { return };
@@ -265,25 +233,14 @@ impl Chunk {
         let mut extra = std::mem::take(&mut device.extra);
         let mut receipts = std::mem::take(&mut device.receipts);
         let mut tally = std::mem::take(&mut device.tally);
-        // The highest first: with it goes what came beside the chunks.
-        let mut partitions: BTreeMap<(Reverse<Priority>, i64), (Vec<ChunkRow>, i64)> = BTreeMap::new();
-        for (row, length_us) in device.closed.drain(..) {
-            let key = (Reverse(self.priorities.of(&row.channel)), row.bucket);
-            let partition = partitions.entry(key).or_insert_with(|| (Vec::new(), length_us));
-            partition.0.push(row);
-            partition.1 = partition.1.max(length_us);
-        }
-        if partitions.is_empty() && extra.is_empty() && tally.samples() == 0 {
+        let parts = parts(origin, device.closed.drain(..), &self.priorities);
+        if parts.is_empty() && extra.is_empty() && tally.samples() == 0 {
             // Everything was dropped on the way, by a policy that has counted it.
             return receipts.into_iter().for_each(Receipt::settle);
         }
-        let mut left = partitions.len().max(1);
-        let part = |((Reverse(priority), bucket), part)| (priority, rows(origin, bucket, part));
-        let mut parts: Vec<(Priority, Rows)> = partitions.into_iter().map(part).collect();
-        if parts.is_empty() {
-            parts.push((Priority::default(), Rows::default()));
-        }
-        for (priority, mut rows) in parts {
+        let mut left = parts.len().max(1);
+        let beside = parts.is_empty().then(|| (Priority::default(), Rows::default()));
+        for (priority, mut rows) in parts.into_iter().chain(beside) {
             left -= 1;
             // What came beside the chunks goes with the first, and its receipts with every flush.
             let Rows { channels, clocks, events, sessions, .. } = std::mem::take(&mut extra);
@@ -365,14 +322,20 @@ impl Device {
         origin: &Arc<Origin>,
         column: &Column,
         live: &LiveBoard,
+        layouts: &Layouts,
         next_key: &mut dyn FnMut() -> ([u8; 16], i64),
     ) {
-        let placement = Placement { mapping: self.mapping, length_us: self.length_us };
+        let name = &column.channel.name;
+        let layout = self.open.get(name).map_or_else(|| layouts.of(name), |chunk| chunk.layout);
+        let length_us = match layout {
+            Layout::Chunks => self.length_us,
+            Layout::Rows => samples_bucket_length_us(&column.channel),
+        };
+        let placement = Placement { mapping: self.mapping, length_us };
         let mut start = 0;
         while start < column.len() {
-            let name = &column.channel.name;
             if !self.open.contains_key(name) {
-                let chunk = OpenChunk::new(&column.channel, placement, column.times.at(start));
+                let chunk = OpenChunk::new(&column.channel, layout, placement, column.times.at(start));
                 self.open_bytes += chunk.bytes();
                 self.open.insert(name.clone(), chunk);
             }
@@ -403,20 +366,6 @@ fn post(live: &LiveBoard, origin: &Origin, device: &Device, chunk: &OpenChunk) {
     let mapping = device.mapping;
     let samples = chunk.samples().map(|(d, value, quality)| (mapping.utc(DeviceTime(d)).0, value, quality));
     live.post(&origin.car, &origin.device, &chunk.meta, device.latest, samples);
-}
-
-fn rows(origin: &Origin, bucket: i64, (chunks, length_us): (Vec<ChunkRow>, i64)) -> Rows {
-    debug_assert_eq!(bucket_of(bucket, length_us), bucket);
-    let extent = ExtentRow {
-        car: origin.car.to_string(),
-        day: day_of(bucket),
-        layout: LAYOUT_CHUNKS.into(),
-        device: origin.device.to_string(),
-        channel: String::new(),
-        bucket,
-        length_us,
-    };
-    Rows { extents: vec![extent], chunks, ..Rows::default() }
 }
 
 fn channel_row(origin: &Origin, meta: &ChannelMeta, since: i64) -> ChannelRow {

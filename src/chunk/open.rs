@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::bucket::bucket_of;
-use super::{RunTimes, codec};
 use crate::clock::Mapping;
+use crate::codec::{self, RunTimes};
 use crate::limits::{CHUNK_SAMPLES_MAX, CHUNK_SPAN_US};
-use crate::row::ChunkRow;
+use crate::row::{ChunkRow, Layout};
 use crate::sample::{ChannelMeta, Column, DeviceTime, Flags, Origin, Quality, Times, Values};
 
 /// A chunk that still takes samples, all of one bucket.
@@ -14,6 +14,7 @@ pub(super) struct OpenChunk {
     pub(super) meta: Arc<ChannelMeta>,
     pub(super) bucket: i64,
     pub(super) length_us: i64,
+    pub(super) layout: Layout,
     times: RunTimes,
     values: Values,
     flags: Flags,
@@ -35,11 +36,12 @@ impl Placement {
 }
 
 impl OpenChunk {
-    pub(super) fn new(meta: &Arc<ChannelMeta>, placement: Placement, d: i64) -> Self {
+    pub(super) fn new(meta: &Arc<ChannelMeta>, layout: Layout, placement: Placement, d: i64) -> Self {
         Self {
             meta: meta.clone(),
             bucket: placement.bucket(d),
             length_us: placement.length_us,
+            layout,
             times: RunTimes::default(),
             values: Values::empty(meta.kind),
             flags: Flags::default(),
@@ -161,6 +163,7 @@ impl OpenChunk {
             quality: i32::from(self.flags.union().with(provisional).0),
             codec: codec::CODEC,
             data: codec::encode(d0, &self.times, &self.values, self.meta.scaling, &self.flags),
+            layout: self.layout,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Samples in, rows out, and back through the codec. By subject: `closing`, `flushing`, `clocks`, `random`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::clock::{Clock, Gateway, Scripted, Trust};
+use crate::codec;
 use crate::item::Batch;
 use crate::item::{Catalogue, Event, Item};
+use crate::layout::{self, Layouts};
 use crate::ledger::{Fate, Ledger, SourceId};
 use crate::live::LiveBoard;
 use crate::pipeline::Stage;
 use crate::priority::{self, Priorities, Priority};
 use crate::receipt::{Custody, Receipt};
-use crate::row::ChunkRow;
+use crate::row::{ChunkRow, Layout};
 use crate::sample::{
     ChannelMeta, ClockBase, Column, DeviceTime, Flags, Origin, Quality, Scaling, Times, UnixMicros, ValueKind, Values,
 };
@@ -82,6 +85,7 @@ impl Bench {
         let remember = remembered.clone();
         let stage = Chunk::new(Setup {
             priorities,
+            layouts: Layouts::new(&layout::Config { rows: vec!["row*".into()] }),
             flush_after: FLUSH_AFTER,
             writer: [9; 16],
             live: LiveBoard::new(),
@@ -169,8 +173,10 @@ fn flushes(out: Vec<Outgoing>) -> Vec<Flush> {
     let flush = |outgoing| match outgoing {
         Outgoing::Flush(flush) => {
             assert_eq!(flush.tally.samples(), flush.rows.samples(), "a flush's tally is what is in its rows");
-            let partitions: std::collections::BTreeSet<i64> = flush.rows.chunks.iter().map(|row| row.bucket).collect();
-            assert!(partitions.len() <= 1, "one partition each: {partitions:?}");
+            let layouts: BTreeSet<Layout> = flush.rows.chunks.iter().map(|row| row.layout).collect();
+            assert!(layouts.len() <= 1, "one layout each: {layouts:?}");
+            let partitions: BTreeSet<i64> = flush.rows.chunks.iter().map(|row| row.bucket).collect();
+            assert!(partitions.len() <= 1 || layouts.contains(&Layout::Rows), "one partition each: {partitions:?}");
             flush
         }
         Outgoing::Malformed(malformed) => panic!("{malformed:?}"),

@@ -168,6 +168,7 @@ fn config(car: &str, dir: &Path, tty: &Path, broker: Option<&Mosquitto>, store: 
         store,
         spill,
         priority: crate::priority::Config::default(),
+        layout: crate::layout::Config::default(),
         quarantine: crate::config::Quarantine::default(),
         deliver: crate::deliver::Config::default(),
         preprocess: crate::preprocess::Config::default(),

@@ -293,6 +293,7 @@ pub(crate) fn chunk(channel: &str, samples: i32) -> ChunkRow {
         quality: 0,
         codec: 0,
         data: vec![1, 2, 3],
+        layout: crate::row::Layout::Chunks,
     }
 }
 
@@ -301,7 +302,7 @@ pub(crate) fn rows(channels: &[(&str, i32)]) -> Rows {
     let extent = ExtentRow {
         car: "44".into(),
         day: 0,
-        layout: crate::row::LAYOUT_CHUNKS.into(),
+        layout: crate::row::Layout::Chunks.as_str().into(),
         device: "ecu".into(),
         channel: String::new(),
         bucket: 60_000_000,

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::latest::{Latest, WriterId};
 use super::mapping::{BootClock, ClockDigests, Clocks};
-use crate::chunk::codec::{self, Decoded};
+use crate::codec::{self, Decoded};
 use crate::limits::{READ_BLOCK_SAMPLES, READ_FAULTS_LISTED_MAX};
 use crate::row::{ChannelRow, ChunkRow};
 use crate::sample::{Name, Quality};

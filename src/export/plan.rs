@@ -1,6 +1,6 @@
 //! Which partitions a read needs, in which order, and how each is asked for.
 //!
-//! A sample placed at UTC t lies in a bucket that starts at or before t, whatever the buckets' lengths. A
+//! A sample placed at UTC t lies in a bucket that starts at or before t, and no earlier than its layout's longest. A
 //! better mapping may have moved it by one of its device's [`Shifts`](super::mapping::Shifts): by 56 years, where a
 //! gateway had no clock yet. So a day or a partition is taken where one of them leads from it into the time asked for,
 //! and nothing between is looked at.
@@ -13,8 +13,8 @@ use std::sync::Arc;
 use wildmatch::WildMatch;
 
 use super::mapping::Clocks;
-use crate::limits::{BUCKET_US_MAX, CHUNK_SPAN_US};
-use crate::row::{ChannelRow, DAY_US, ExtentRow, LAYOUT_CHUNKS};
+use crate::limits::{BUCKET_US_MAX, CHUNK_SPAN_US, SAMPLES_BUCKET_US_MAX};
+use crate::row::{ChannelRow, DAY_US, ExtentRow, Layout};
 use crate::sample::Name;
 
 /// Which samples to read.
@@ -68,6 +68,8 @@ impl ChannelFilter {
 pub(super) struct Partition {
     pub(super) car: Name,
     pub(super) device: Name,
+    /// Whose samples are rows; `None` where the partition holds the device's chunks.
+    pub(super) channel: Option<Name>,
     pub(super) bucket: i64,
     /// No sample in it is placed before this by the best mapping, UTC µs.
     pub(super) first_us: i64,
@@ -76,26 +78,35 @@ pub(super) struct Partition {
 /// The days whose partitions may hold samples between `from_us` and `to_us`.
 pub(super) fn needs_day(day: i32, query: &Query, clocks: &Clocks) -> bool {
     let first_us = i64::from(day).saturating_mul(DAY_US);
-    let last_us = first_us.saturating_add(DAY_US - 1).saturating_add(BUCKET_US_MAX + CHUNK_SPAN_US);
+    let last_us = first_us.saturating_add(DAY_US - 1).saturating_add(SAMPLES_BUCKET_US_MAX + CHUNK_SPAN_US);
     clocks.all_shifts().may_hold(first_us, last_us, query.from_us, query.to_us)
 }
 
 /// The partitions of `car` that are needed.
 pub(super) fn partitions(car: &Name, extents: Vec<ExtentRow>, query: &Query, clocks: &Clocks) -> Vec<Partition> {
     let mut names: BTreeSet<Name> = BTreeSet::new();
-    let mut found: Vec<(Name, i64)> = Vec::with_capacity(extents.len());
-    for extent in extents.into_iter().filter(|extent| extent.layout == LAYOUT_CHUNKS) {
-        let name = names.get(&*extent.device).cloned().unwrap_or_else(|| extent.device.into());
+    let mut name = |text: String| {
+        let name = names.get(&*text).cloned().unwrap_or_else(|| text.into());
         names.insert(Arc::clone(&name));
-        found.push((name, extent.bucket));
-    }
-    let mut needed: Vec<Partition> = Vec::with_capacity(found.len());
-    for (device, bucket) in found {
+        name
+    };
+    let mut needed: Vec<Partition> = Vec::with_capacity(extents.len());
+    for ExtentRow { layout, device, channel, bucket, .. } in extents {
+        let (channel, length_us) = match layout {
+            chunks if chunks == Layout::Chunks.as_str() => (None, BUCKET_US_MAX),
+            rows if rows == Layout::Rows.as_str() && query.channels.takes(&channel) => {
+                (Some(name(channel)), SAMPLES_BUCKET_US_MAX)
+            }
+            // Not asked for, or a later version's.
+            _ => continue,
+        };
+        let device = name(device);
         let shifts = clocks.shifts(&device);
         // A chunk's span more, as it is only the chunk's start that has to lie in the bucket.
-        let last_us = bucket.saturating_add(BUCKET_US_MAX + CHUNK_SPAN_US - 1);
+        let last_us = bucket.saturating_add(length_us + CHUNK_SPAN_US - 1);
         if shifts.may_hold(bucket, last_us, query.from_us, query.to_us) {
-            needed.push(Partition { car: Arc::clone(car), device, bucket, first_us: shifts.earliest(bucket) });
+            let first_us = shifts.earliest(bucket);
+            needed.push(Partition { car: Arc::clone(car), device, channel, bucket, first_us });
         }
     }
     needed
@@ -103,8 +114,8 @@ pub(super) fn partitions(car: &Name, extents: Vec<ExtentRow>, query: &Query, clo
 
 /// Partitions of several cars in the order in which to read them, each once.
 pub(super) fn in_order(mut partitions: Vec<Partition>) -> VecDeque<Partition> {
-    fn name(partition: &Partition) -> (&Name, &Name) {
-        (&partition.car, &partition.device)
+    fn name(partition: &Partition) -> (&Name, &Name, Option<&Name>) {
+        (&partition.car, &partition.device, partition.channel.as_ref())
     }
     let key = |p: &Partition| (p.first_us, p.bucket);
     partitions.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| name(a).cmp(&name(b))));
@@ -152,7 +163,7 @@ mod tests {
         ExtentRow {
             car: "44".into(),
             day: day_of(bucket),
-            layout: LAYOUT_CHUNKS.into(),
+            layout: Layout::Chunks.as_str().into(),
             device: device.into(),
             channel: String::new(),
             bucket,
@@ -177,8 +188,23 @@ mod tests {
     }
 
     #[test]
-    fn other_layouts_are_left_to_others() {
-        let rows = ExtentRow { layout: "rows".into(), ..extent("a", 0, 60) };
-        assert!(partitions(&"44".into(), vec![rows], &Query::default(), &Clocks::default()).is_empty());
+    fn a_channel_of_rows_has_its_own_partitions_and_layouts_of_the_future_are_left_alone() {
+        const S: i64 = 1_000_000;
+        let of = |layout: &str, channel: &str| ExtentRow {
+            layout: layout.into(),
+            channel: channel.into(),
+            ..extent("a", 0, 60)
+        };
+        let extents = vec![of("rows", "lap"), of("rows", "fuel"), of("chunks", ""), of("frames", "")];
+        let found = |query: &Query| {
+            let order = in_order(partitions(&"44".into(), extents.clone(), query, &Clocks::default()));
+            order.into_iter().map(|p| p.channel.as_deref().unwrap_or("-").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&Query::default()), ["-", "fuel", "lap"]);
+        let lap = Query { channels: ChannelFilter::new(["lap"]), ..Query::default() };
+        assert_eq!(found(&lap), ["-", "lap"]);
+        let from = |s: i64| Query { from_us: Some(s * S), ..Query::default() };
+        assert_eq!(found(&from(61)), ["fuel", "lap"], "they may have an hour");
+        assert_eq!(found(&from(3_601)), [""; 0]);
     }
 }

@@ -9,7 +9,9 @@
 //! a row with them. **It does not hold** for a device whose mapping was corrected: its rows wait, undecoded,
 //! for as long as the correction moved them (all of it, if its clock was wrong by years).
 //!
-//! Deliberately absent: writing anything down, and the layout of one row per sample.
+//! Samples that are rows of their own are packed as they come, so that all that follows knows chunks alone.
+//!
+//! Deliberately absent: writing anything down.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
@@ -23,6 +25,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::mapping::{ClockDigests, Clocks};
 use super::merge::{Block, Merge, ReadCounts};
 use super::plan::{Partition, Query, channels_of, in_order, needs_day, partitions};
+use crate::codec;
 use crate::limits::{READ_AHEAD_BYTES_MAX, READ_AHEAD_MAX, READ_ATTEMPTS_MAX};
 use crate::row::{ChannelRow, ChunkRow};
 use crate::sample::Name;
@@ -201,11 +204,18 @@ impl Reading<'_> {
     fn ask_ahead(&mut self) {
         let at_once = READ_AHEAD_BYTES_MAX.checked_div(self.bytes_last).unwrap_or(READ_AHEAD_MAX);
         while self.ahead.len() < at_once.clamp(1, READ_AHEAD_MAX) {
-            let Some(Partition { car, device, bucket, first_us }) = self.waiting.pop_front() else { break };
-            let way = self.ways.entry((Arc::clone(&car), Arc::clone(&device)));
-            let way = way.or_insert_with(|| channels_of(&car, &device, &self.query.channels, &self.channels)).clone();
-            let fetching = fetch(self.store, car, device, bucket, way, self.retry_after);
-            self.ahead.push_back(Ahead { first_us, fetching: Box::pin(fetching), fetched: None });
+            let Some(Partition { car, device, channel, bucket, first_us }) = self.waiting.pop_front() else { break };
+            let wait = self.retry_after;
+            let fetching: Fetching<'_> = match channel {
+                Some(channel) => Box::pin(fetch_samples(self.store, car, device, channel, bucket, wait)),
+                None => {
+                    let way = self.ways.entry((Arc::clone(&car), Arc::clone(&device)));
+                    let (filter, described) = (&self.query.channels, &self.channels);
+                    let way = way.or_insert_with(|| channels_of(&car, &device, filter, described)).clone();
+                    Box::pin(fetch(self.store, car, device, bucket, way, wait))
+                }
+            };
+            self.ahead.push_back(Ahead { first_us, fetching, fetched: None });
         }
         // Whoever waits in `fetched` polls all of them again, with a waker that counts.
         let mut push = Context::from_waker(Waker::noop());
@@ -243,6 +253,20 @@ async fn fetch(
         rows.extend(patiently(wait, || store.chunks(&car, &device, bucket, Some(channel))).await?);
     }
     Ok(rows)
+}
+
+/// A device's samples of a channel: the partition holds those of all devices that have one of that name.
+async fn fetch_samples(
+    store: &dyn Store,
+    car: Name,
+    device: Name,
+    channel: Name,
+    bucket: i64,
+    wait: Duration,
+) -> Result<Vec<ChunkRow>, StoreError> {
+    let mut rows = patiently(wait, || store.samples(&car, &channel, bucket)).await?;
+    rows.retain(|row| *row.device == *device);
+    Ok(codec::pack(&car, &channel, bucket, rows))
 }
 
 /// Asks again, a few times, while the store is not reachable.

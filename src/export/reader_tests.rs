@@ -7,7 +7,7 @@ use super::super::merge::{ReadSample, Series};
 use super::super::plan::ChannelFilter;
 use super::super::testing::{Chunk, MemoryStore, channel_row, chunk, clock_row, on_each, write};
 use super::*;
-use crate::row::{ClockRow, KIND_DERIVED, Rows};
+use crate::row::{ClockRow, KIND_DERIVED, Layout, Rows};
 use crate::sample::Quality;
 
 /// (UTC, device, channel, boot, device time)
@@ -258,6 +258,32 @@ fn model(chunks: &[Chunk], offsets: &BTreeMap<(&str, i64), i64>, from: i64, to: 
     each.collect()
 }
 
+#[tokio::test]
+async fn of_derived_rows_that_were_computed_again_the_later_process_counts() {
+    on_each(async |store| {
+        declare_derived(store).await;
+        let by = |writer, samples: &[(i64, f64)]| Chunk { writer, layout: Layout::Rows, ..chunk(samples) };
+        write(store, &[by(1, &[(0, 1.0), (10, 2.0), (20, 3.0)]), by(2, &[(10, 2.0), (20, 3.5), (30, 4.0)])]).await;
+        let (seen, counts) = read_in_blocks(store, &Query::default(), 100).await;
+        let seen: Vec<(i64, f64)> = seen.into_iter().map(|(t, _, _, _, value, _)| (t, value)).collect();
+        assert_eq!(seen, [(0, 1.0), (10, 2.0), (20, 3.5), (30, 4.0)]);
+        assert_eq!((counts.superseded, counts.duplicates), (1, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rows_of_one_channel_of_two_devices_are_read_each_once() {
+    on_each(async |store| {
+        let of = |device, samples: &[(i64, f64)]| Chunk { device, layout: Layout::Rows, ..chunk(samples) };
+        write(store, &[of("a", &[(0, 1.0), (10, -0.0), (10, f64::NAN)]), of("b", &[(5, 2.0)])]).await;
+        let (seen, counts) = read_in_blocks(store, &Query::default(), 100).await;
+        assert_eq!(seen.iter().map(|s| s.0).collect::<Vec<_>>(), [0, 5, 10, 10]);
+        assert_eq!((counts.samples, counts.duplicates, counts.conflicts), (4, 0, 2));
+    })
+    .await;
+}
+
 fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
     let samples = prop::collection::vec((0i64..11, 0u8..3, 0u16..4), 1..8);
     let one = (
@@ -268,11 +294,12 @@ fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
         prop::sample::select(vec![1_000_000i64, 700_000, 3_000_000]),
         samples,
         any::<bool>(),
+        any::<bool>(),
     );
     prop::collection::vec(one, 0..24).prop_map(|made| {
-        let chunk = |(seq, (device, boot, channel, start, bucket_us, samples, displaced)): (
+        let chunk = |(seq, (device, boot, channel, start, bucket_us, samples, displaced, rows)): (
             usize,
-            (_, _, _, _, _, Vec<_>, _),
+            (_, _, _, _, _, Vec<_>, _, bool),
         )| {
             // Boot 2 of `a` was partly placed by a clock that was wrong by 5 s, early or late.
             let placed_us = match (device, boot, displaced) {
@@ -286,9 +313,13 @@ fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
                 ("b", 2, _) => 2_500_000,
                 _ => 0,
             };
-            let at = |(step, value, quality)| (10_000_000 + (start + step) * 100_000, f64::from(value), quality);
+            // A row that is written again has the flags of the last time: so none.
+            let layout = if rows { Layout::Rows } else { Layout::Chunks };
+            let flags = |quality: u16| if rows { 0 } else { quality };
+            let at = |(step, value, quality)| (10_000_000 + (start + step) * 100_000, f64::from(value), flags(quality));
             let samples = samples.into_iter().map(at).collect();
-            Chunk { car: "44", device, boot, channel, writer: 1, seq: seq as i64, placed_us, bucket_us, samples }
+            let (car, writer, seq) = ("44", 1, seq as i64);
+            Chunk { car, device, boot, channel, writer, seq, placed_us, bucket_us, layout, samples }
         };
         made.into_iter().enumerate().map(chunk).collect()
     })

@@ -9,21 +9,24 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 
-use crate::chunk::RunTimes;
-use crate::chunk::codec::{CODEC, encode};
+use crate::codec::{self, CODEC, RunTimes, Sample, encode};
 use crate::row::{
-    AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, LAYOUT_CHUNKS, Rows, SessionRow, day_of,
+    AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Layout, Rows, SampleRow, SessionRow, day_of,
 };
 use crate::sample::{Flags, Quality, Scaling, UnixMicros, Values};
 use crate::store::{Config, Store, StoreError, StoreUrl, connect};
 
 type ChunkKey = (String, String, i64, String, i64, [u8; 16], i64);
 
+/// Car, day, device, channel, bucket.
+type ExtentKey = (String, i32, String, String, i64);
+
 /// A store in memory.
 #[derive(Default)]
 pub(super) struct MemoryStore {
     chunks: Mutex<BTreeMap<ChunkKey, ChunkRow>>,
-    extents: Mutex<BTreeMap<(String, i32, String, i64), ExtentRow>>,
+    extents: Mutex<BTreeMap<ExtentKey, ExtentRow>>,
+    samples: Mutex<BTreeMap<(String, String, i64), Vec<SampleRow>>>,
     channels: Mutex<Vec<ChannelRow>>,
     clocks: Mutex<BTreeMap<(String, String, i64, i64), ClockRow>>,
     events: Mutex<Vec<EventRow>>,
@@ -49,10 +52,21 @@ impl Store for MemoryStore {
 
     async fn write(&self, rows: &Rows) -> Result<(), StoreError> {
         for row in &rows.extents {
-            let key = (row.car.clone(), row.day, row.device.clone(), row.bucket);
+            let key = (row.car.clone(), row.day, row.device.clone(), row.channel.clone(), row.bucket);
             self.extents.lock().unwrap().insert(key, row.clone());
         }
-        for row in &rows.chunks {
+        for row in rows.chunks.iter().filter(|row| row.layout == Layout::Rows) {
+            let mut samples = self.samples.lock().unwrap();
+            let partition = samples.entry((row.car.clone(), row.channel.clone(), row.bucket)).or_default();
+            for Sample { t, d, v, quality } in codec::samples(row).unwrap() {
+                let key = |row: &SampleRow| (row.t, row.device.clone(), row.boot, row.v.to_bits());
+                let (device, boot, writer, seq) = (row.device.clone(), row.boot, row.writer, row.seq);
+                let sample = SampleRow { t, device, boot, v, d, quality: i32::from(quality.0), writer, seq };
+                partition.retain(|other| key(other) != key(&sample));
+                partition.push(sample);
+            }
+        }
+        for row in rows.chunks.iter().filter(|row| row.layout == Layout::Chunks) {
             let key =
                 (row.car.clone(), row.device.clone(), row.bucket, row.channel.clone(), row.t0, row.writer, row.seq);
             self.chunks.lock().unwrap().insert(key, row.clone());
@@ -108,6 +122,11 @@ impl Store for MemoryStore {
         Ok(chunks.values().filter(of).cloned().collect())
     }
 
+    async fn samples(&self, car: &str, channel: &str, bucket: i64) -> Result<Vec<SampleRow>, StoreError> {
+        let key = (car.to_owned(), channel.to_owned(), bucket);
+        Ok(self.samples.lock().unwrap().get(&key).cloned().unwrap_or_default())
+    }
+
     async fn channels(&self, car: &str) -> Result<Vec<ChannelRow>, StoreError> {
         Ok(self.channels.lock().unwrap().iter().filter(|row| row.car == car).cloned().collect())
     }
@@ -142,6 +161,7 @@ pub(super) struct Chunk {
     /// UTC at the time of writing − device time.
     pub(super) placed_us: i64,
     pub(super) bucket_us: i64,
+    pub(super) layout: Layout,
     /// (device time, value, flags)
     pub(super) samples: Vec<(i64, f64, u16)>,
 }
@@ -156,6 +176,7 @@ pub(super) fn chunk(samples: &[(i64, f64)]) -> Chunk {
         seq: 0,
         placed_us: 0,
         bucket_us: 60_000_000,
+        layout: Layout::Chunks,
         samples: samples.iter().map(|&(d, value)| (d, value, 0)).collect(),
     }
 }
@@ -194,13 +215,14 @@ impl Chunk {
             quality: 0,
             codec: CODEC,
             data: encode(d0, &times, &values, Scaling::IDENTITY, &flags),
+            layout: self.layout,
         };
         let extent = ExtentRow {
             car,
             day: day_of(bucket),
-            layout: LAYOUT_CHUNKS.into(),
+            layout: self.layout.as_str().into(),
             device,
-            channel: String::new(),
+            channel: if self.layout == Layout::Rows { self.channel.into() } else { String::new() },
             bucket,
             length_us: self.bucket_us,
         };

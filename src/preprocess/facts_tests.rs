@@ -8,6 +8,7 @@ use super::testing::{Bench, column, config};
 use crate::chunk::{Chunk, Outgoing, Setup};
 use crate::clock::{Gateway, SystemClock, Trust};
 use crate::item::Item;
+use crate::layout::Layouts;
 use crate::ledger::Fate;
 use crate::limits::DERIVE_ASTRAY_MAX;
 use crate::live::LiveBoard;
@@ -100,6 +101,7 @@ fn announced(rules: &[&str]) -> Vec<(i64, String)> {
         remember: Arc::new(|_| {}),
         gateway: Gateway::new(SystemClock::shared(), Trust::System),
         priorities: Priorities::default(),
+        layouts: Layouts::default(),
     });
     let mut bench = Bench::new(rules[0]);
     let mut out = Vec::new();

@@ -4,7 +4,9 @@
 //! `deliver`'s affair. The tables stand in `schema.cql`, once for all stores. Adding a store is one
 //! folder and one line in [`connect`].
 //!
-//! Invariants: writing the same rows again changes nothing; the chunks of one [`Rows`] are stored together
+//! Chunks whose layout is rows are taken apart here, into the table `samples`: till then they are packed.
+//!
+//! Invariants: writing the same rows again changes nothing; the other chunks of one [`Rows`] are stored together
 //! or not at all as long as they fit one mutation (8 MiB; see `limits`), though a reader that needs several
 //! pages may see those of a flush written meanwhile in part; an extent is stored before the first chunk of
 //! its partition.
@@ -25,7 +27,7 @@ pub use config::{Compression, Config};
 pub use error::StoreError;
 pub use url::{Node, StoreUrl, StoreUrlError};
 
-use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Rows, SessionRow};
+use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Rows, SampleRow, SessionRow};
 use crate::sample::UnixMicros;
 
 /// A reader's requests may take at least this: longer than a node at its defaults waits for the others (10 s over a
@@ -159,6 +161,9 @@ pub trait Store: Send + Sync {
         bucket: i64,
         channel: Option<&str>,
     ) -> Result<Vec<ChunkRow>, StoreError>;
+
+    /// The samples of one partition of those that are rows, by time.
+    async fn samples(&self, car: &str, channel: &str, bucket: i64) -> Result<Vec<SampleRow>, StoreError>;
 
     /// What devices of `car` said of their channels.
     async fn channels(&self, car: &str) -> Result<Vec<ChannelRow>, StoreError>;

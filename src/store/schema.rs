@@ -13,7 +13,7 @@ use super::Config;
 const SOURCE: &str = include_str!("schema.cql");
 
 /// Version of the embedded store's file; goes up when a table changes.
-pub(super) const SQLITE_VERSION: i64 = 1;
+pub(super) const SQLITE_VERSION: i64 = 2;
 /// `Pitw` in ASCII: says whose file it is.
 pub(super) const SQLITE_APPLICATION_ID: i64 = 0x5069_7477;
 
@@ -92,7 +92,7 @@ impl Table {
         }
         let key: Vec<_> = self.key().into_iter().map(|column| column.name.as_str()).collect();
         // Large values do not belong into the tree that is searched by key.
-        let large = self.columns.iter().any(|column| column.key == Key::None && column.kind == "blob");
+        let large = self.columns.iter().any(|column| column.name == "data");
         let tail = if large { "" } else { ", WITHOUT ROWID" };
         let _ = write!(sql, "    PRIMARY KEY ({})\n) STRICT{tail}", key.join(", "));
         sql
@@ -298,6 +298,7 @@ mod tests {
             keys,
             [
                 "chunks: car device bucket / channel t0 writer seq",
+                "samples: car channel bucket / t device boot v",
                 "extents: car day / layout device channel bucket",
                 "channels: car / device channel since",
                 "clocks: car / device boot from_us",
@@ -336,7 +337,7 @@ mod tests {
         );
         let options = options(Some(Duration::from_secs(day)));
         let ttls: Vec<_> = tables().iter().map(|table| options.ttl_s(table)).collect();
-        assert_eq!(ttls, [day, 2 * day, 0, 0, day, 0, 0]);
+        assert_eq!(ttls, [day, day, 2 * day, 0, 0, day, 0, 0]);
         assert!(options.create_table(table("extents")).contains("default_time_to_live = 172800"));
     }
 

@@ -36,7 +36,7 @@ fn an_absent_schema_is_held_with_the_command_that_makes_it() {
             ))
             .await;
         let error = store.check().await.unwrap_err().to_string();
-        assert!(error.contains("table chunks is missing") && error.contains("and 3 more"), "{error}");
+        assert!(error.contains("table chunks is missing") && error.contains("and 4 more"), "{error}");
         assert!(matches!(store.write(&odd()).await, Err(StoreError::Hold { .. })));
         // What a person then does is enough: the same store goes on.
         store.apply_schema().await.unwrap();
@@ -286,7 +286,7 @@ fn what_is_printed_is_what_is_applied() {
     };
     let script = store::schema_script(&config);
     assert!(script.contains("CREATE KEYSPACE IF NOT EXISTS race WITH replication = {'class': 'SimpleStrategy'"));
-    assert_eq!(script.matches("CREATE TABLE IF NOT EXISTS race.").count(), 7);
+    assert_eq!(script.matches("CREATE TABLE IF NOT EXISTS race.").count(), 8);
     assert!(script.contains("default_time_to_live = 86400"));
     let sqlite = store::schema_script(&Config::default());
     rusqlite::Connection::open_in_memory().unwrap().execute_batch(&sqlite).unwrap();

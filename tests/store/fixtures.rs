@@ -1,8 +1,6 @@
 //! Rows at the edges of what rows may hold.
 
-use pitwire::row::{
-    AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, LAYOUT_CHUNKS, Rows, SessionRow, day_of,
-};
+use pitwire::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Layout, Rows, SessionRow, day_of};
 
 pub(crate) const CAR: &str = "44";
 pub(crate) const DEVICE: &str = "ecu";
@@ -31,6 +29,7 @@ pub(crate) fn chunk(channel: &str, t0: i64, seq: i64) -> ChunkRow {
         quality: 3,
         codec: 0,
         data: (0..=255).collect(),
+        layout: Layout::Chunks,
     }
 }
 
@@ -38,7 +37,7 @@ pub(crate) fn extent(day: i32, bucket: i64) -> ExtentRow {
     ExtentRow {
         car: CAR.into(),
         day,
-        layout: LAYOUT_CHUNKS.into(),
+        layout: Layout::Chunks.as_str().into(),
         device: DEVICE.into(),
         channel: String::new(),
         bucket,

@@ -8,4 +8,5 @@ mod behaviour;
 mod cassandra;
 mod fixtures;
 mod places;
+mod samples;
 mod sqlite;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pitwire::row::{DAY_US, Rows};
+use pitwire::row::{ChunkRow, DAY_US, ExtentRow, Layout, Rows};
 use pitwire::sample::UnixMicros;
 use pitwire::store::{self, Config, StoreError, StoreUrl};
 
@@ -63,7 +63,7 @@ fn files_of_others_and_of_newer_versions_are_refused_and_left_alone() {
         let place = Place::sqlite();
         drop(place.store().await);
         place.raw("PRAGMA user_version = 99").await;
-        assert!(held(&place.config, true).await.contains("version 99, this program knows 1"));
+        assert!(held(&place.config, true).await.contains("version 99, this program knows 2"));
     });
 }
 
@@ -179,6 +179,13 @@ fn what_is_older_than_the_ttl_goes_bucket_by_bucket_and_the_rest_stays() {
             for seq in 0..1_000 {
                 rows.chunks.push(pitwire::row::ChunkRow { bucket, ..chunk("a", bucket, seq) });
             }
+            let of_rows = |channel: &str| ExtentRow {
+                layout: Layout::Rows.as_str().into(),
+                channel: channel.into(),
+                ..extent(DAY, bucket)
+            };
+            rows.extents.push(of_rows("lap"));
+            rows.chunks.push(ChunkRow { bucket, ..crate::samples::of("lap", 0, &[(0, 1.0, 0), (9, 2.0, 0)]) });
             rows.events.push(event(bucket, 0, "new"));
             let mut old = event(bucket - DAY_US, 0, "old");
             old.day = DAY - 1;
@@ -191,13 +198,16 @@ fn what_is_older_than_the_ttl_goes_bucket_by_bucket_and_the_rest_stays() {
         while let Some(rows) = Some(store.expire(now).await.unwrap()).filter(|&rows| rows > 0) {
             deleted.push(rows);
         }
-        // 12 buckets of 1,000 chunks with their extents, and 20 events.
-        assert_eq!(deleted.iter().sum::<u64>(), 12 * 1_001 + 20);
+        // 12 buckets of 1,000 chunks and two samples with their extents, and 20 events.
+        assert_eq!(deleted.iter().sum::<u64>(), 12 * (1_001 + 3) + 20);
         assert!(deleted.len() >= 3 && deleted.iter().all(|&rows| rows <= 5_000), "{deleted:?}");
-        let left: Vec<_> = store.extents(CAR, DAY).await.unwrap().into_iter().map(|e| e.bucket).collect();
+        let left = store.extents(CAR, DAY).await.unwrap();
+        let left: Vec<_> = left.into_iter().filter(|e| e.layout == Layout::Chunks.as_str()).map(|e| e.bucket).collect();
         assert_eq!(left, (12..20).map(|minute| BUCKET + minute * MINUTE_US).collect::<Vec<_>>());
         assert!(store.chunks(CAR, DEVICE, BUCKET + 11 * MINUTE_US, None).await.unwrap().is_empty());
         assert_eq!(store.chunks(CAR, DEVICE, BUCKET + 12 * MINUTE_US, None).await.unwrap().len(), 1_000);
+        assert!(store.samples(CAR, "lap", BUCKET + 11 * MINUTE_US).await.unwrap().is_empty());
+        assert_eq!(store.samples(CAR, "lap", BUCKET + 12 * MINUTE_US).await.unwrap().len(), 2);
         assert!(store.events(CAR, DAY - 1).await.unwrap().is_empty());
         assert_eq!(store.events(CAR, DAY).await.unwrap().len(), 20);
         place.config.ttl = None;

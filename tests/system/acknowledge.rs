@@ -35,7 +35,7 @@ fn number_of(payload: &[u8]) -> u64 {
 
 /// The numbers in a row: by the samples' device times.
 fn numbers_in(d0: i64, data: &[u8], codec: i8, n: i32) -> Vec<u64> {
-    let times = pitwire::chunk::codec::decode(d0, data, codec, n).unwrap().times;
+    let times = pitwire::codec::decode(d0, data, codec, n).unwrap().times;
     times.iter().map(|t| *t as u64 / 1_000 - EPOCH_MS).collect()
 }
 

@@ -31,6 +31,7 @@ mod poison;
 mod priority;
 mod reading;
 mod reload;
+mod rows;
 mod sealed;
 mod serial;
 mod soak;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use pitwire::chunk::{RunTimes, codec};
-use pitwire::row::{ChunkRow, ExtentRow, LAYOUT_CHUNKS, Rows, day_of};
+use pitwire::codec::{self, RunTimes};
+use pitwire::row::{ChunkRow, ExtentRow, Layout, Rows, day_of};
 use pitwire::sample::{Flags, Quality, Scaling, Values};
 use pitwire::store;
 
@@ -39,7 +39,8 @@ fn succeeded(what: &str, output: Output) -> String {
 
 /// An agent that stores every car of `broker`.
 fn agent_of_all_cars(bench: &Bench, broker: &Broker, store: String) -> Agent {
-    let more = mqtt_source("car", &broker.url()).replace("pitwire/44/#", "pitwire/#");
+    let more = mqtt_source("car", &broker.url()).replace("pitwire/44/#", "pitwire/#")
+        + "[layout]\nrows = [\"engine.oil.temp\", \"*.pressure\"]\n";
     let agent = Agent::start(bench, &Setup { store, more, ..Setup::default() });
     agent.until_subscribed();
     agent
@@ -191,10 +192,11 @@ fn a_reader_in_python_reads_every_way_that_a_chunk_may_go() {
                 quality: 0,
                 codec: codec::CODEC,
                 data,
+                layout: Layout::Chunks,
             });
         }
     }
-    let (car, device, layout) = ("44".into(), "ecu".into(), LAYOUT_CHUNKS.into());
+    let (car, device, layout) = ("44".into(), "ecu".into(), Layout::Chunks.as_str().into());
     let extent =
         ExtentRow { car, day: day_of(bucket), layout, device, channel: String::new(), bucket, length_us: 60_000_000 };
     rows.extents.push(extent);
@@ -355,6 +357,7 @@ fn every_block_of_the_page_about_reading_runs() {
     let here = [
         ("cassandra://127.0.0.1:9042/pitwire".to_owned(), keyspace.url()),
         ("1795262400000000".into(), bucket.to_string()),
+        ("1795258800000000".into(), (bucket / 3_600_000_000 * 3_600_000_000).to_string()),
         ("20778".into(), day_of(bucket).to_string()),
         (
             "python tools/read_chunks.py".into(),

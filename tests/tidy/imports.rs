@@ -8,7 +8,7 @@ use crate::File;
 /// own, named as if it were a module.
 const LEVELS: &[&[&str]] = &[
     &["pipeline", "limits", "priority", "sample", "row"],
-    &["ledger", "clock", "gauges", "live", "gap"],
+    &["ledger", "clock", "gauges", "live", "gap", "codec", "layout"],
     &["receipt"],
     &["item", "settled"],
     &["source", "decode", "preprocess", "chunk", "store", "spill"],

@@ -1,7 +1,7 @@
 //! What leaves together, when, and who is told.
 
 use super::*;
-use crate::limits::FLUSH_BYTES_MAX;
+use crate::limits::{FLUSH_BYTES_MAX, SAMPLES_FLUSH_MAX};
 
 #[test]
 fn a_device_is_flushed_when_its_oldest_sample_has_waited_long_enough_and_no_other_with_it() {
@@ -271,4 +271,47 @@ fn channels_of_different_priorities_leave_apart_and_the_receipt_fires_with_the_l
     assert_eq!(bench.fired(), fired);
     store(out.collect());
     assert_eq!(bench.fired(), fired + 2, "the event's and the batch's");
+}
+
+#[test]
+fn channels_whose_samples_become_rows_go_in_flushes_of_their_own_with_an_extent_for_each() {
+    let mut bench = Bench::new();
+    let columns = vec![
+        every_10_ms("a", MINUTE - 20_000, 5),
+        every_10_ms("row.a", MINUTE - 20_000, 5),
+        every_10_ms("row.b", MINUTE, 3),
+    ];
+    bench.batch(columns);
+    let out = bench.finish();
+    let extents = |flush: &Flush| -> Vec<_> {
+        let rows = flush.rows.extents.iter();
+        rows.map(|e| (e.layout.clone(), e.channel.clone(), (e.bucket - MINUTE) / 1_000_000, e.length_us)).collect()
+    };
+    // The channel's 100 Hz allow five minutes; MINUTE is a multiple of ten.
+    let rows = |channel: &str, start_s| ("rows".to_owned(), channel.to_owned(), start_s, 300_000_000_i64);
+    let chunks = |start_s| ("chunks".to_owned(), String::new(), start_s, 60_000_000);
+    assert_eq!(
+        out.iter().map(extents).collect::<Vec<_>>(),
+        [vec![rows("row.a", -300), rows("row.a", 0), rows("row.b", 0)], vec![chunks(-60)], vec![chunks(0)],]
+    );
+    let counts = |flush: &Flush| flush.rows.chunks.iter().map(|row| row.n).collect::<Vec<_>>();
+    assert_eq!(out.iter().map(counts).collect::<Vec<_>>(), [vec![2, 3, 3], vec![2], vec![3]]);
+    assert!(out[0].rows.chunks.iter().all(|row| row.layout == Layout::Rows));
+    assert_eq!(bench.fired(), 0);
+    store(out);
+    assert_eq!(bench.fired(), 1, "when all of them are stored");
+}
+
+#[test]
+fn many_samples_that_become_rows_go_in_several_flushes() {
+    let mut bench = Bench::new();
+    let each = i64::try_from(SAMPLES_FLUSH_MAX / 4).unwrap();
+    let column = |name: &str| {
+        let times = Times::Regular { t0: DeviceTime(MINUTE), period_ns: 100_000, count: each as u32 };
+        column(&meta(name, ValueKind::I16), times, Values::I16(vec![1; each as usize]))
+    };
+    bench.batch((0..10).map(|i| column(&format!("row.{i}"))).collect());
+    let out = bench.finish();
+    assert_eq!(out.iter().map(|flush| flush.rows.chunks.len()).collect::<Vec<_>>(), [4, 4, 2]);
+    store(out);
 }

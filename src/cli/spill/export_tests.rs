@@ -7,7 +7,7 @@ use crate::deliver::record::{message_record, rows_record};
 use crate::item::Malformed;
 use crate::ledger::Ledger;
 use crate::receipt::Receipt;
-use crate::row::{ChunkRow, ExtentRow, LAYOUT_CHUNKS, SessionRow};
+use crate::row::{ChunkRow, ExtentRow, Layout, SessionRow};
 use crate::sample::UnixMicros;
 use crate::spill::{self, RealFs, Spill};
 
@@ -27,7 +27,7 @@ fn rows(car: &str, seq: i64) -> Rows {
     let extent = ExtentRow {
         car: car.into(),
         day: 0,
-        layout: LAYOUT_CHUNKS.into(),
+        layout: Layout::Chunks.as_str().into(),
         device: "ecu".into(),
         channel: String::new(),
         bucket: 60_000_000,
@@ -52,6 +52,7 @@ fn rows(car: &str, seq: i64) -> Rows {
         quality: 0,
         codec: 0,
         data: vec![1, 2, 3],
+        layout: Layout::Chunks,
     };
     let session = SessionRow { car: car.into(), start: seq, number: seq, name: "race".into() };
     Rows { extents: vec![extent], chunks: vec![chunk], sessions: vec![session], ..Rows::default() }

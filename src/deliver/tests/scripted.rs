@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Rows, SessionRow};
+use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Rows, SampleRow, SessionRow};
 use crate::sample::UnixMicros;
 use crate::spill::RealFs;
 use crate::spill::fs::{DirEntry, Filesystem, SegmentFile};
@@ -175,6 +175,10 @@ impl Store for Scripted {
     }
 
     async fn extents(&self, _car: &str, _day: i32) -> Result<Vec<ExtentRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn samples(&self, _: &str, _: &str, _: i64) -> Result<Vec<SampleRow>, StoreError> {
         Ok(Vec::new())
     }
 

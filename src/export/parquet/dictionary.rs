@@ -25,7 +25,7 @@ use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
-use crate::chunk::codec::{BitWriter, put_varint};
+use crate::codec::{BitWriter, put_varint};
 
 /// From so many equal places on a run is shorter than bits.
 const RUN_MIN: usize = 8;

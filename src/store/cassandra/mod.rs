@@ -1,7 +1,7 @@
 //! Cassandra, through the `scylla` driver.
 //!
 //! All chunks of one [`Rows`] go into one unlogged batch over one partition: one mutation, atomic, and
-//! many times cheaper than as many statements. Extents go before them. Statements are prepared when first
+//! many times cheaper than as many statements. Single samples go in batches over one partition each, some at once. Extents go before them. Statements are prepared when first
 //! used, idempotent and routed by token; nothing absent is bound (a NULL would be a tombstone), and no
 //! timestamp is sent.
 //!
@@ -26,7 +26,7 @@ use scylla::client::session::Session;
 use scylla::errors::{ExecutionError, PrepareError};
 
 use super::{Config, Node, Store, StoreError};
-use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Rows, SessionRow};
+use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Rows, SampleRow, SessionRow};
 use crate::sample::UnixMicros;
 use classify::Class;
 use extents::Written;
@@ -188,6 +188,10 @@ impl Store for Cassandra {
         channel: Option<&str>,
     ) -> Result<Vec<ChunkRow>, StoreError> {
         self.try_read(self.read_chunks(car, device, bucket, channel)).await
+    }
+
+    async fn samples(&self, car: &str, channel: &str, bucket: i64) -> Result<Vec<SampleRow>, StoreError> {
+        self.try_read(self.read_samples(car, channel, bucket)).await
     }
 
     async fn channels(&self, car: &str) -> Result<Vec<ChannelRow>, StoreError> {

@@ -8,11 +8,12 @@ use scylla::value::CqlTimestamp;
 
 use super::statements::Kind;
 use super::{Cassandra, Failure};
-use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, SessionRow};
+use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Layout, SampleRow, SessionRow};
 
 const OF_CAR: &str = "WHERE car = ?";
 const OF_DAY: &str = "WHERE car = ? AND day = ?";
 const OF_PARTITION: &str = "WHERE car = ? AND device = ? AND bucket = ?";
+const OF_SAMPLES: &str = "WHERE car = ? AND channel = ? AND bucket = ?";
 const OF_CHANNEL: &str = "WHERE car = ? AND device = ? AND bucket = ? AND channel = ?";
 
 /// A chunk as it is read.
@@ -44,9 +45,7 @@ impl TryFrom<ChunkValues> for ChunkRow {
     type Error = Failure;
 
     fn try_from(v: ChunkValues) -> Result<Self, Failure> {
-        let writer = v.writer.try_into().map_err(|writer: Vec<u8>| {
-            Failure::unreadable(format!("a chunk of {} has a writer of {} bytes, not 16", v.channel, writer.len()))
-        })?;
+        let writer = writer_of(v.writer, &v.channel)?;
         Ok(Self {
             car: v.car,
             device: v.device,
@@ -66,8 +65,16 @@ impl TryFrom<ChunkValues> for ChunkRow {
             quality: v.quality,
             codec: v.codec,
             data: v.data,
+            layout: Layout::Chunks,
         })
     }
+}
+
+fn writer_of(bytes: Vec<u8>, channel: &str) -> Result<[u8; 16], Failure> {
+    let wrong = |bytes: Vec<u8>| {
+        Failure::unreadable(format!("a row of {channel} has a writer of {} bytes, not 16", bytes.len()))
+    };
+    bytes.try_into().map_err(wrong)
 }
 
 impl Cassandra {
@@ -127,6 +134,15 @@ impl Cassandra {
             None => self.select(Kind::Select("chunks", OF_PARTITION), (car, device, bucket), make).await,
             Some(name) => self.select(Kind::Select("chunks", OF_CHANNEL), (car, device, bucket, name), make).await,
         }
+    }
+
+    pub(super) async fn read_samples(&self, car: &str, channel: &str, bucket: i64) -> Result<Vec<SampleRow>, Failure> {
+        type Values = (String, String, i64, i64, String, i64, f64, i64, Option<CqlTimestamp>, i32, Vec<u8>, i64);
+        self.select(Kind::Select("samples", OF_SAMPLES), (car, channel, bucket), |values: Values| {
+            let (_car, channel, _bucket, t, device, boot, v, d, _at, quality, writer, seq) = values;
+            Ok(SampleRow { t, device, boot, v, d, quality, writer: writer_of(writer, &channel)?, seq })
+        })
+        .await
     }
 
     pub(super) async fn read_channels(&self, car: &str) -> Result<Vec<ChannelRow>, Failure> {

@@ -7,7 +7,7 @@ use scylla::statement::prepared::PreparedStatement;
 
 use super::classify::Class;
 use super::{Cassandra, Failure};
-use crate::limits::CASSANDRA_PAGE_ROWS;
+use crate::limits::{CASSANDRA_PAGE_ROWS, CASSANDRA_SAMPLES_PAGE_ROWS};
 use crate::store::schema;
 
 /// Every statement that the store runs on rows.
@@ -61,7 +61,10 @@ impl Cassandra {
             reason: format!("a statement was not prepared within {} ms", self.request_timeout.as_millis()),
         })??;
         statement.set_is_idempotent(true);
-        statement.set_page_size(CASSANDRA_PAGE_ROWS);
+        statement.set_page_size(match kind {
+            Kind::Select("samples", _) => CASSANDRA_SAMPLES_PAGE_ROWS,
+            _ => CASSANDRA_PAGE_ROWS,
+        });
         self.statements.put(kind, statement.clone());
         Ok(statement)
     }

@@ -1,14 +1,20 @@
 //! Rows into the cluster.
 
+use futures_util::{TryStreamExt as _, stream};
 use scylla::SerializeRow;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::batch::{Batch, BatchType};
+use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlTimestamp, MaybeUnset};
 
 use super::statements::Kind;
-use super::{Cassandra, Failure};
-use crate::limits::{CASSANDRA_BATCH_BYTES_MAX, CASSANDRA_BATCH_STATEMENTS_MAX};
-use crate::row::{AgentRow, ChunkRow, Rows};
+use super::{Cassandra, Class, Failure};
+use crate::codec::{self, Sample};
+use crate::limits::{
+    CASSANDRA_BATCH_BYTES_MAX, CASSANDRA_BATCH_STATEMENTS_MAX, CASSANDRA_SAMPLES_BATCH_ROWS,
+    CASSANDRA_SAMPLES_BATCHES_AT_ONCE,
+};
+use crate::row::{AgentRow, ChunkRow, Layout, Rows};
 
 /// A statement's id and the lengths of its values on the wire, and a row of the small tables, about.
 const STATEMENT_BYTES: usize = 256;
@@ -63,6 +69,42 @@ impl<'a> From<&'a ChunkRow> for ChunkValues<'a> {
     }
 }
 
+/// A sample as it is bound.
+#[derive(SerializeRow)]
+struct SampleValues<'a> {
+    car: &'a str,
+    channel: &'a str,
+    bucket: i64,
+    t: i64,
+    device: &'a str,
+    boot: i64,
+    v: f64,
+    d: i64,
+    at: CqlTimestamp,
+    quality: i32,
+    writer: &'a [u8],
+    seq: i64,
+}
+
+impl<'a> SampleValues<'a> {
+    fn new(of: &'a ChunkRow, sample: &Sample) -> Self {
+        Self {
+            car: &of.car,
+            channel: &of.channel,
+            bucket: of.bucket,
+            t: sample.t,
+            device: &of.device,
+            boot: of.boot,
+            v: sample.v,
+            d: sample.d,
+            at: millis(sample.t),
+            quality: i32::from(sample.quality.0),
+            writer: &of.writer,
+            seq: of.seq,
+        }
+    }
+}
+
 fn millis(t_us: i64) -> CqlTimestamp {
     CqlTimestamp(t_us.div_euclid(1_000))
 }
@@ -99,12 +141,14 @@ impl Cassandra {
             |r| (&r.car, &r.device, r.boot, r.from_us, r.offset_us, r.provisional),
         )
         .await?;
+        let (samples, chunks): (Vec<_>, Vec<_>) = rows.chunks.iter().partition(|row| row.layout == Layout::Rows);
+        self.write_samples(&samples).await?;
         self.insert(
             "chunks",
-            &rows.chunks,
+            &chunks,
             |a, b| (&a.car, &a.device, a.bucket) == (&b.car, &b.device, b.bucket),
             |r| r.car.len() + r.device.len() + r.channel.len() + r.data.len(),
-            ChunkValues::from,
+            |&r| ChunkValues::from(r),
         )
         .await?;
         self.insert(
@@ -125,14 +169,41 @@ impl Cassandra {
         .await
     }
 
-    /// Batches that [`Self::write_rows`] would make now, as a rule: one for each table that has something to be written.
+    /// Writes each sample of `chunks` as a row, in batches of one partition, some at once.
+    async fn write_samples(&self, chunks: &[&ChunkRow]) -> Result<(), Failure> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        let statement = self.statement(Kind::Insert("samples")).await?;
+        // A chunk is taken apart when its first batch is due.
+        let batches = chunks.iter().flat_map(|&chunk| match codec::samples(chunk) {
+            Ok(samples) => {
+                samples.chunks(CASSANDRA_SAMPLES_BATCH_ROWS).map(|some| Ok((chunk, some.to_vec()))).collect()
+            }
+            // Our own hands made it: it can never be stored.
+            Err(error) => vec![Err(Failure { class: Class::Suspect, reason: error.to_string() })],
+        });
+        let statement = &statement;
+        let write = |(chunk, samples): (_, Vec<Sample>)| async move {
+            let values: Vec<_> = samples.iter().map(|sample| SampleValues::new(chunk, sample)).collect();
+            self.write_batch(statement, values).await
+        };
+        stream::iter(batches).try_for_each_concurrent(CASSANDRA_SAMPLES_BATCHES_AT_ONCE, write).await
+    }
+
+    /// Requests, one after another, that [`Self::write_rows`] would make now, as a rule: one for each table that has
+    /// something to be written, and more of single samples.
     pub(super) fn requests_of(&self, rows: &Rows) -> u32 {
         let Rows { extents, channels, clocks, chunks, events, sessions } = rows;
         let extents = !self.written.missing(extents).0.is_empty();
-        let others =
-            [channels.is_empty(), clocks.is_empty(), chunks.is_empty(), events.is_empty(), sessions.is_empty()];
+        let no_chunks = chunks.iter().all(|row| row.layout == Layout::Rows);
+        let others = [channels.is_empty(), clocks.is_empty(), no_chunks, events.is_empty(), sessions.is_empty()];
         let tables = u32::from(extents) + others.into_iter().map(|empty| u32::from(!empty)).sum::<u32>();
-        tables.max(1)
+        let samples = chunks.iter().filter(|row| row.layout == Layout::Rows);
+        let batches: usize =
+            samples.map(|row| (row.n.unsigned_abs() as usize).div_ceil(CASSANDRA_SAMPLES_BATCH_ROWS)).sum();
+        let rounds = batches.div_ceil(CASSANDRA_SAMPLES_BATCHES_AT_ONCE);
+        tables.saturating_add(u32::try_from(rounds).unwrap_or(u32::MAX)).max(1)
     }
 
     /// Writes a heartbeat over the one before.
@@ -162,14 +233,17 @@ impl Cassandra {
         }
         let statement = self.statement(Kind::Insert(table)).await?;
         for group in rows.chunk_by(same).flat_map(|group| split(group, &bytes)) {
-            let mut batch = Batch::new(BatchType::Unlogged);
-            batch.set_is_idempotent(true);
-            for _ in group {
-                batch.append_statement(statement.clone());
-            }
-            let values: Vec<V> = group.iter().map(&values).collect();
-            self.session.batch(&batch, values).await?;
+            self.write_batch(&statement, group.iter().map(&values).collect()).await?;
         }
+        Ok(())
+    }
+
+    /// Writes rows of one partition together.
+    async fn write_batch<V: SerializeRow>(&self, statement: &PreparedStatement, rows: Vec<V>) -> Result<(), Failure> {
+        let mut batch = Batch::new(BatchType::Unlogged);
+        batch.set_is_idempotent(true);
+        rows.iter().for_each(|_| batch.append_statement(statement.clone()));
+        self.session.batch(&batch, rows).await?;
         Ok(())
     }
 }

@@ -45,6 +45,8 @@ pub(super) fn classify(error: &rusqlite::Error, operation: &str, path: &Path) ->
     let what = format!("{operation} {}", path.display());
     let class = match error {
         rusqlite::Error::SqliteFailure(failure, _) => class(failure.code),
+        // A chunk that cannot be taken apart.
+        rusqlite::Error::ToSqlConversionFailure(_) => Class::Rejected,
         // Values of a row that is not ours.
         _ => Class::Hold(SCHEMA),
     };

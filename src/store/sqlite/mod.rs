@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 
 use super::{Access, Config, Store, StoreError};
 use crate::limits::SQLITE_READERS_MAX;
-use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Rows, SessionRow};
+use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Rows, SampleRow, SessionRow};
 use crate::sample::UnixMicros;
 use error::hold;
 use file::FileId;
@@ -205,6 +205,11 @@ impl Store for Sqlite {
     ) -> Result<Vec<ChunkRow>, StoreError> {
         let (car, device, channel) = (car.to_owned(), device.to_owned(), channel.map(str::to_owned));
         self.read_with(move |connection| read::chunks(connection, &car, &device, bucket, channel.as_deref())).await
+    }
+
+    async fn samples(&self, car: &str, channel: &str, bucket: i64) -> Result<Vec<SampleRow>, StoreError> {
+        let (car, channel) = (car.to_owned(), channel.to_owned());
+        self.read_with(move |connection| read::samples(connection, &car, &channel, bucket)).await
     }
 
     async fn channels(&self, car: &str) -> Result<Vec<ChannelRow>, StoreError> {

@@ -4,7 +4,9 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, Error, Row, ToSql, params};
 
 use crate::clock::EARLIEST_PLAUSIBLE;
-use crate::row::{AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, SessionRow, day_of};
+use crate::row::{
+    AgentRow, ChannelRow, ChunkRow, ClockRow, EventRow, ExtentRow, Layout, SampleRow, SessionRow, day_of,
+};
 use crate::store::schema;
 
 /// A double as it was written: a NaN is a blob.
@@ -113,6 +115,7 @@ pub(super) fn chunks(
             quality: v.next()?,
             codec: v.next()?,
             data: v.next()?,
+            layout: Layout::Chunks,
         })
     };
     const ORDER: &str = "ORDER BY channel, t0, writer, seq";
@@ -124,6 +127,26 @@ pub(super) fn chunks(
             select(connection, "chunks", &tail, params![car, device, bucket, channel], make)
         }
     }
+}
+
+pub(super) fn samples(connection: &Connection, car: &str, channel: &str, bucket: i64) -> Result<Vec<SampleRow>, Error> {
+    let tail = "WHERE car = ?1 AND channel = ?2 AND bucket = ?3 ORDER BY t, device, boot, v";
+    select(connection, "samples", tail, params![car, channel, bucket], |v| {
+        (0..3).for_each(|_| v.skip()); // the partition
+        Ok(SampleRow {
+            t: v.next()?,
+            device: v.next()?,
+            boot: v.next()?,
+            v: v.double()?,
+            d: v.next()?,
+            quality: {
+                v.skip(); // at
+                v.next()?
+            },
+            writer: v.next()?,
+            seq: v.next()?,
+        })
+    })
 }
 
 pub(super) fn channels(connection: &Connection, car: &str) -> Result<Vec<ChannelRow>, Error> {

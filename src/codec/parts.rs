@@ -2,8 +2,8 @@
 
 use super::input::{Input, put_signed, put_varint};
 use super::ints;
+use super::times::{Run, RunTimes};
 use super::{CodecError, damaged};
-use crate::chunk::times::{Run, RunTimes};
 use crate::sample::{Flags, Quality, Scaling};
 
 const SCALING_NONE: u8 = 0;

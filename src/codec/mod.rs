@@ -25,20 +25,23 @@
 //!
 //! Invariants: what was encoded comes back bit for bit; decoding never panics and allocates no more than a chunk may
 //! hold, whatever the bytes are.
-//! Deliberately absent: statistics of the row (`v_min` …), which the builder makes. `docs/storage.md` says the same for
+//! Deliberately absent: statistics of the row (`v_min` …), which `chunk` makes. `docs/storage.md` says the same for
 //! those who write a reader in another language.
 
 mod bits;
 mod input;
 mod ints;
 mod parts;
+mod samples;
+mod times;
 mod values;
 mod xor;
 
 pub(crate) use self::bits::BitWriter;
 use self::input::Input;
 pub(crate) use self::input::put_varint;
-use super::times::RunTimes;
+pub use self::samples::{Sample, pack, samples};
+pub use self::times::{Run, RunTimes};
 use crate::limits::CHUNK_SAMPLES_MAX;
 use crate::sample::{Flags, Quality, Scaling, ValueKind, Values};
 
