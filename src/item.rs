@@ -24,11 +24,32 @@ pub enum FormatName {
     Json,
 }
 
+/// What a source hands on at once: what had come by then, so that the stages are woken for all of it together.
+#[derive(Debug)]
+pub struct RawBatch {
+    /// Which source.
+    pub source: SourceId,
+    /// In order of arrival, at least one.
+    pub messages: Vec<RawMessage>,
+}
+
+impl RawBatch {
+    /// A single one.
+    #[must_use]
+    pub fn one(source: SourceId, message: RawMessage) -> Self {
+        Self { source, messages: vec![message] }
+    }
+
+    /// Its weight in a queue.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.messages.iter().map(RawMessage::bytes).sum()
+    }
+}
+
 /// Bytes as a source received them.
 #[derive(Debug)]
 pub struct RawMessage {
-    /// Which source.
-    pub source: SourceId,
     /// What came.
     pub body: Body,
     /// When: deadlines count from here.
@@ -58,7 +79,7 @@ pub enum Body {
 }
 
 impl RawMessage {
-    /// Its weight in a queue.
+    /// What it adds to the weight of a batch.
     #[must_use]
     pub fn bytes(&self) -> usize {
         128 + match &self.body {

@@ -80,8 +80,12 @@ pub const DECIMATE_WAIT: Duration = Duration::from_millis(200);
 /// Events about anomalies of one device in a minute of its time; the rest are counted.
 pub const ANOMALY_EVENTS_MAX: usize = 60;
 
-/// Raw messages between a source and decode: 2,444 frames/s (`f1`) × 0.4 s.
+/// Batches of raw messages between a source and decode: 2,444 frames/s (`f1`) × 0.4 s, if each came alone.
 pub const RAW_ITEMS_MAX: usize = 1_024;
+/// Messages that a source hands on at once: 2 ms of 100,000 single samples a second, and some.
+pub const RAW_BATCH_MESSAGES_MAX: usize = 256;
+/// Their bytes, unless one alone has more: 64 wire frames.
+pub const RAW_BATCH_BYTES_MAX: usize = 256 * 1024;
 /// Their bytes.
 pub const RAW_BYTES_MAX: usize = 8 * MIB;
 /// Bytes that a serial source reads at once: 40 ms at 1 Mbaud.

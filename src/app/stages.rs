@@ -3,7 +3,7 @@
 use super::*;
 use crate::chunk::{Chunk, Outgoing};
 use crate::decode::{CatalogueRecord, Decode, Remember, SourceSpec};
-use crate::item::{FormatName, Item, RawMessage};
+use crate::item::{FormatName, Item, RawBatch};
 use crate::limits::{FLUSHES_BYTES_MAX, FLUSHES_MAX, ITEMS_BYTES_MAX, ITEMS_MAX, RAW_BYTES_MAX, RAW_ITEMS_MAX};
 use crate::pipeline::{Bounds, BuildError, Builder, Graph, Plan, Receiver, Sender};
 use crate::preprocess::Preprocess;
@@ -19,7 +19,7 @@ pub(super) struct Stages {
 pub(super) struct Described {
     pub(super) plan: Plan,
     /// One for each source: the serial ports, then MQTT.
-    pub(super) senders: Vec<Sender<RawMessage>>,
+    pub(super) senders: Vec<Sender<RawBatch>>,
     pub(super) outlet: Receiver<Outgoing>,
 }
 
@@ -51,7 +51,7 @@ impl Stages {
     /// The pipeline of these stages between the sources of `config` and delivery.
     pub(super) fn describe(self, config: &Config) -> Result<Described, BuildError> {
         let mut builder = Builder::new("agent");
-        let raw = Bounds { items: RAW_ITEMS_MAX, bytes: RAW_BYTES_MAX, weigh: RawMessage::bytes };
+        let raw = Bounds { items: RAW_ITEMS_MAX, bytes: RAW_BYTES_MAX, weigh: RawBatch::bytes };
         let items = Bounds { items: ITEMS_MAX, bytes: ITEMS_BYTES_MAX, weigh: Item::bytes };
         let flushes = Bounds { items: FLUSHES_MAX, bytes: FLUSHES_BYTES_MAX, weigh: Outgoing::bytes };
         let mut input = builder.input("raw", raw);
@@ -133,14 +133,14 @@ fn add_sources(mut decode: Decode, config: &Config, ledger: &Arc<Ledger>, gauges
 /// What ties the sources to the rest: where data goes in, and how they are told of the end.
 pub(super) struct Ends {
     /// One for each source.
-    pub(super) senders: Vec<Sender<RawMessage>>,
+    pub(super) senders: Vec<Sender<RawBatch>>,
     pub(super) stop: CancellationToken,
     pub(super) settled: CancellationToken,
 }
 
 impl Ends {
     pub(super) fn start_sources(self, agent: &Looker) -> Vec<JoinHandle<()>> {
-        let outlet = |(gauges, sender): (&Arc<SourceGauges>, Sender<RawMessage>)| Outlet {
+        let outlet = |(gauges, sender): (&Arc<SourceGauges>, Sender<RawBatch>)| Outlet {
             id: agent.ledger.source(&gauges.name),
             sender: Some(sender),
             gauges: gauges.clone(),

@@ -7,14 +7,14 @@
 //! f64 columns, booleans 0 and 1; text and integers beyond 2^53 become events, since an f64 would not hold them; null
 //! is absent.
 //! A message whose content came before, times included, is a repetition.
+//!
+//! What comes at once leaves as one batch: its columns grow over all messages, whose receipts are joined.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::{Map, Value};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::{Arrival, Format, SourceSpec, malformed};
@@ -26,24 +26,51 @@ use crate::limits::{
     CHANNELS_PER_DEVICE_MAX, CONTENT_WINDOW, DEVICES_MAX, JSON_CHANNEL_BYTES_MAX, JSON_TEXT_BYTES_MAX,
 };
 use crate::receipt::{Custody, ReceiptWatch};
-use crate::sample::{
-    ChannelMeta, ClockBase, Column, DeviceTime, Flags, Name, Origin, Quality, Scaling, Times, ValueKind, Values,
-};
+use crate::sample::{ChannelMeta, ClockBase, DeviceTime, Name, Origin, Quality, Scaling, ValueKind};
+use gathered::Gathered;
+use parse::Message;
 
-/// Integers up to here are exact in f64.
-const EXACT_INTEGER_MAX: u64 = 1 << 53;
-/// 2^63 µs in ms, rounded down: later times do not fit.
-const MS_MAX: f64 = 9.2e15;
+mod gathered;
+mod parse;
 
 pub(super) struct Json {
     spec: SourceSpec,
     gateway: Arc<Gateway>,
     cars: HashMap<Name, Car>,
-    metas: HashMap<Name, Arc<ChannelMeta>>,
+    channels: Channels,
     seen: HashMap<u128, ReceiptWatch>,
     order: VecDeque<u128>,
     /// The latest time of receipt that a sample was given, µs by the gateway's counter.
     stamped_us: i64,
+    /// Used again for each message.
+    message: Message,
+    content: Vec<u8>,
+}
+
+/// The source's channels by name and by number.
+#[derive(Default)]
+struct Channels {
+    numbers: HashMap<Name, u32>,
+    metas: Vec<Arc<ChannelMeta>>,
+}
+
+impl Channels {
+    fn find(&mut self, name: &str) -> Result<u32, String> {
+        if let Some(&number) = self.numbers.get(name) {
+            return Ok(number);
+        }
+        if self.metas.len() >= CHANNELS_PER_DEVICE_MAX {
+            return Err(format!("more than {CHANNELS_PER_DEVICE_MAX} different channels on one source"));
+        }
+        check_name(name)?;
+        let (name, unit): (Name, Name) = (name.into(), "".into());
+        let (kind, scaling) = (ValueKind::F64, Scaling::IDENTITY);
+        let number = self.metas.len() as u32;
+        let meta = ChannelMeta { name: name.clone(), unit, kind, scaling, rate_mhz: 0, derived: false };
+        self.metas.push(Arc::new(meta));
+        self.numbers.insert(name, number);
+        Ok(number)
+    }
 }
 
 /// One car that this source brings samples of: those with a time, and those without.
@@ -56,62 +83,38 @@ struct Series {
     origin: Arc<Origin>,
     key: DeviceKey,
     gauges: DeviceGauges,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Message {
-    One(Record),
-    Many(Vec<Record>),
-}
-
-#[derive(Deserialize)]
-struct Record {
-    ts: Option<f64>,
-    values: Map<String, Value>,
-}
-
-/// A message, understood: its records with a time, and those without.
-#[derive(Default)]
-struct Parsed {
-    timed: Found,
-    untimed: Found,
-}
-
-/// Numbers by time, and what numbers cannot hold.
-#[derive(Default)]
-struct Found {
-    records: usize,
-    columns: Vec<Column>,
-    events: Vec<(i64, String)>,
+    gathered: Gathered,
 }
 
 impl Series {
-    fn give(&mut self, spec: &SourceSpec, found: Found, repeated: bool, arrival: &Arrival, out: &mut Vec<Item>) {
-        let Arrival { accepted_at, received, .. } = *arrival;
-        let samples = found.columns.len() as u64;
-        let tally = spec.ledger.receive(spec.id, samples);
-        if repeated {
-            self.gauges.duplicate_frames += 1;
-            tally.settle(Fate::Duplicate);
-        } else {
-            self.gauges.frames += 1;
-            self.gauges.samples += samples;
-            let events = found.events.into_iter().map(|(t_us, text)| {
-                // By content, so that the same event after a restart is the same row.
-                let sequence = xxh3_64(text.as_bytes()) as u32;
-                let (origin, receipt) = (self.origin.clone(), arrival.receipt.clone());
-                let (t, kind, number) = (DeviceTime(t_us), "text", 0);
-                Item::Event(Event { origin, t, sequence, kind, number, text, accepted_at, received, receipt })
-            });
-            out.extend(events);
-            if samples > 0 {
-                let custody = Custody { receipt: arrival.receipt.clone(), tally };
-                let (origin, columns) = (self.origin.clone(), found.columns);
-                out.push(Item::Batch(Batch { origin, columns, accepted_at, received, custody }));
-            }
+    fn new(car: &Name, device: &Name, boot: u32, base: ClockBase) -> Self {
+        Self {
+            origin: Arc::new(Origin { car: car.clone(), device: device.clone(), boot, base }),
+            key: (car.to_string(), device.to_string(), boot),
+            gauges: DeviceGauges::default(),
+            gathered: Gathered::default(),
         }
+    }
+
+    fn event(&self, t_us: i64, text: String, arrival: &Arrival) -> Item {
+        // By content, so that the same event after a restart is the same row.
+        let sequence = xxh3_64(text.as_bytes()) as u32;
+        let (origin, receipt) = (self.origin.clone(), arrival.receipt.clone());
+        let Arrival { accepted_at, received, .. } = *arrival;
+        let (t, kind, number) = (DeviceTime(t_us), "text", 0);
+        Item::Event(Event { origin, t, sequence, kind, number, text, accepted_at, received, receipt })
+    }
+
+    /// Gives out what was gathered, counted in the ledger only now: nobody has seen it before.
+    fn give(&mut self, spec: &SourceSpec, metas: &[Arc<ChannelMeta>], out: &mut Vec<Item>) {
+        let Some(batch) = self.gathered.take(metas) else { return };
+        let tally = spec.ledger.receive(spec.id, batch.samples);
+        self.gauges.samples += batch.samples;
         spec.gauges.set_device(&self.key, &self.gauges);
+        let (origin, columns, custody) =
+            (self.origin.clone(), batch.columns, Custody { receipt: batch.receipt, tally });
+        let (accepted_at, received) = (batch.accepted_at, batch.received);
+        out.push(Item::Batch(Batch { origin, columns, accepted_at, received, custody }));
     }
 }
 
@@ -121,10 +124,12 @@ impl Json {
             spec,
             gateway,
             cars: HashMap::new(),
-            metas: HashMap::new(),
+            channels: Channels::default(),
             seen: HashMap::new(),
             order: VecDeque::new(),
             stamped_us: i64::MIN,
+            message: Message::default(),
+            content: Vec::new(),
         }
     }
 
@@ -136,106 +141,64 @@ impl Json {
                 return Err(format!("more than {DEVICES_MAX} cars on one source"));
             }
             let device: Name = format!("{}{}", self.spec.device_prefix, self.spec.name).into();
-            let series = |boot, base| Series {
-                origin: Arc::new(Origin { car: name.clone(), device: device.clone(), boot, base }),
-                key: (name.to_string(), device.to_string(), boot),
-                gauges: DeviceGauges::default(),
-            };
-            let timed = series(0, ClockBase::Utc);
-            let untimed = series(self.gateway.boot(), ClockBase::Boot);
+            let timed = Series::new(&name, &device, 0, ClockBase::Utc);
+            let untimed = Series::new(&name, &device, self.gateway.boot(), ClockBase::Boot);
             self.cars.insert(name.clone(), Car { timed, untimed });
         }
         Ok(name)
     }
 
-    fn parse(&mut self, payload: &[u8], arrival: &Arrival) -> Result<Parsed, String> {
-        let message: Message = serde_json::from_slice(payload).map_err(|_| {
-            // The derive's own message for untagged data names no cause.
-            let cause = serde_json::from_slice::<Value>(payload).err();
-            cause.map_or_else(
-                || r#"expected {"ts": ms, "values": {"channel": number}} or an array of them"#.into(),
-                |error| format!("not json: {error}"),
-            )
-        })?;
-        let records = match message {
-            Message::One(record) => vec![record],
-            Message::Many(records) => records,
-        };
-        let mut parsed = Parsed::default();
-        for record in records {
-            self.record(record, arrival, &mut parsed)?;
-        }
-        Ok(parsed)
-    }
-
-    fn record(&mut self, record: Record, arrival: &Arrival, parsed: &mut Parsed) -> Result<(), String> {
-        let (t_us, quality) = match record.ts {
-            Some(ms) if ms.is_finite() && ms.abs() < MS_MAX => ((ms * 1000.0).round() as i64, Quality::GOOD),
-            Some(ms) => return Err(format!("ts {ms} is not a time in ms since 1970")),
-            None => {
-                let received_us = self.gateway.uptime_at_us(arrival.accepted_at);
-                self.stamped_us = received_us.max(self.stamped_us.saturating_add(1));
-                (self.stamped_us, Quality::RECEIVE_TIME)
-            }
-        };
-        let found = if record.ts.is_some() { &mut parsed.timed } else { &mut parsed.untimed };
-        found.records += 1;
-        for (name, value) in record.values {
-            let number = match value {
-                Value::Null => continue,
-                Value::Bool(on) => f64::from(u8::from(on)),
-                Value::Number(number) => {
-                    let exact = number.as_i64().is_none_or(|n| n.unsigned_abs() <= EXACT_INTEGER_MAX)
-                        && number.as_u64().is_none_or(|n| n <= EXACT_INTEGER_MAX);
-                    match number.as_f64().filter(|_| exact) {
-                        Some(number) => number,
-                        None => {
-                            found.events.push((t_us, text(&name, &number.to_string())?));
-                            continue;
-                        }
-                    }
-                }
-                Value::String(words) => {
-                    found.events.push((t_us, text(&name, &words)?));
-                    continue;
-                }
-                Value::Array(_) | Value::Object(_) => {
-                    return Err(format!("value of {name} is neither a number nor a text"));
+    /// What `self.message` says, to be gathered or, as a repetition, to be counted.
+    fn message(&mut self, car: &Name, repeated: bool, arrival: &Arrival, out: &mut Vec<Item>) {
+        let Some(Car { timed, untimed }) = self.cars.get_mut(car) else { return };
+        let (mut number, mut text) = (0, 0);
+        let mut frames = [false; 2];
+        let mut texts = std::mem::take(&mut self.message.texts).into_iter();
+        for record in &self.message.records {
+            let (series, t_us, quality) = match record.t_us {
+                Some(t_us) => (&mut *timed, t_us, Quality::GOOD),
+                None => {
+                    let received_us = self.gateway.uptime_at_us(arrival.accepted_at);
+                    self.stamped_us = received_us.max(self.stamped_us.saturating_add(1));
+                    (&mut *untimed, self.stamped_us, Quality::RECEIVE_TIME)
                 }
             };
-            let channel = self.meta(&name)?;
-            found.columns.push(Column {
-                channel,
-                times: Times::one(DeviceTime(t_us)),
-                values: Values::F64(vec![number]),
-                flags: Flags::all(quality, 1),
-            });
+            frames[usize::from(record.t_us.is_none())] = true;
+            let numbers = &self.message.numbers[number..record.numbers];
+            number = record.numbers;
+            let said = texts.by_ref().take(record.texts - text);
+            text = record.texts;
+            if repeated {
+                said.for_each(drop);
+                self.spec.ledger.receive(self.spec.id, numbers.len() as u64).settle(Fate::Duplicate);
+                continue;
+            }
+            out.extend(said.map(|text| series.event(t_us, text, arrival)));
+            if numbers.is_empty() {
+                continue;
+            }
+            if !series.gathered.joins(arrival) {
+                series.give(&self.spec, &self.channels.metas, out);
+                series.gathered.begin(arrival);
+            }
+            series.gathered.add(DeviceTime(t_us), quality, numbers);
         }
-        Ok(())
-    }
-
-    fn meta(&mut self, name: &str) -> Result<Arc<ChannelMeta>, String> {
-        if let Some(meta) = self.metas.get(name) {
-            return Ok(meta.clone());
+        for (series, _) in [(timed, frames[0]), (untimed, frames[1])].into_iter().filter(|(_, came)| *came) {
+            match repeated {
+                true => series.gauges.duplicate_frames += 1,
+                false => series.gauges.frames += 1,
+            }
+            series.gathered.touched = true;
         }
-        if self.metas.len() >= CHANNELS_PER_DEVICE_MAX {
-            return Err(format!("more than {CHANNELS_PER_DEVICE_MAX} different channels on one source"));
-        }
-        check_name(name)?;
-        let name: Name = name.into();
-        let (kind, scaling) = (ValueKind::F64, Scaling::IDENTITY);
-        let meta =
-            Arc::new(ChannelMeta { name: name.clone(), unit: "".into(), kind, scaling, rate_mhz: 0, derived: false });
-        self.metas.insert(name, meta.clone());
-        Ok(meta)
     }
 
     /// Whether the content came before; if so, a share of the receipt has joined the original's.
     fn repeated(&mut self, topic: &[u8], payload: &[u8], arrival: &Arrival) -> bool {
-        let mut content = topic.to_vec();
-        content.push(0);
-        content.extend_from_slice(payload);
-        let hash = xxh3_128(&content);
+        self.content.clear();
+        self.content.extend_from_slice(topic);
+        self.content.push(0);
+        self.content.extend_from_slice(payload);
+        let hash = xxh3_128(&self.content);
         match self.seen.get(&hash).map(|original| original.join(arrival.receipt.clone())) {
             Some(Ok(())) => return true,
             Some(Err(share)) => share.settle(),
@@ -274,7 +237,7 @@ fn text(name: &str, words: &str) -> Result<String, String> {
 
 impl Format for Json {
     fn decode(&mut self, message: RawMessage, out: &mut Vec<Item>) {
-        let RawMessage { body, accepted_at, received, receipt, .. } = message;
+        let RawMessage { body, accepted_at, received, receipt } = message;
         let arrival = Arrival { accepted_at, received, comes_again: !receipt.is_none(), receipt };
         let (topic, payload) = match body {
             Body::Message { topic, payload } => (topic, payload),
@@ -282,20 +245,26 @@ impl Format for Json {
             // `check` refuses this format on a byte stream; should it happen, nothing vanishes.
             Body::Stream(bytes) => (Bytes::new(), bytes),
         };
-        let understood = self.car(&topic).and_then(|car| Ok((car, self.parse(&payload, &arrival)?)));
-        let (car, parsed) = match understood {
-            Ok(understood) => understood,
+        let channels = &mut self.channels;
+        let taken = self.message.take(&payload, &mut |name| channels.find(name));
+        let car = match taken.and_then(|()| self.car(&topic)) {
+            Ok(car) => car,
             Err(reason) => return out.push(malformed(&self.spec, arrival, &topic, payload, reason)),
         };
         self.spec.gauges.frames.fetch_add(1, Ordering::Relaxed);
         // Without a time of its own a message cannot be told from one that says the same again.
-        let repeated = parsed.untimed.records == 0 && self.repeated(&topic, &payload, &arrival);
-        let Some(Car { timed, untimed }) = self.cars.get_mut(&car) else { return arrival.receipt.settle() };
-        for (series, found) in [(timed, parsed.timed), (untimed, parsed.untimed)] {
-            if found.records > 0 {
-                series.give(&self.spec, found, repeated, &arrival, out);
+        let timed = self.message.records.iter().all(|record| record.t_us.is_some());
+        let repeated = timed && self.repeated(&topic, &payload, &arrival);
+        self.message(&car, repeated, &arrival, out);
+        arrival.receipt.settle();
+    }
+
+    fn end_of_batch(&mut self, out: &mut Vec<Item>) {
+        for series in self.cars.values_mut().flat_map(|car| [&mut car.timed, &mut car.untimed]) {
+            series.give(&self.spec, &self.channels.metas, out);
+            if std::mem::take(&mut series.gathered.touched) {
+                self.spec.gauges.set_device(&series.key, &series.gauges);
             }
         }
-        arrival.receipt.settle();
     }
 }

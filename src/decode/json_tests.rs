@@ -47,17 +47,33 @@ impl Bench {
         Self { stage, ledger, gauges, source, settled: Arc::default(), messages: 0, clock }
     }
 
-    fn on(&mut self, topic: &str, text: &str) -> Vec<Item> {
+    /// Of the next message.
+    fn receipt(&mut self) -> Receipt {
         let (number, settled) = (self.messages, self.settled.clone());
         self.messages += 1;
-        let receipt = Receipt::new(move || settled.lock().unwrap().push(number));
+        Receipt::new(move || settled.lock().unwrap().push(number))
+    }
+
+    fn raw(&mut self, topic: &str, text: &str) -> RawMessage {
+        let receipt = self.receipt();
         let body = Body::Message {
             topic: Bytes::copy_from_slice(topic.as_bytes()),
             payload: Bytes::copy_from_slice(text.as_bytes()),
         };
         let (accepted_at, received) = (self.clock.now(), self.clock.now_utc());
+        RawMessage { body, accepted_at, received, receipt }
+    }
+
+    fn on(&mut self, topic: &str, text: &str) -> Vec<Item> {
+        let (message, mut out) = (self.raw(topic, text), Vec::new());
+        self.stage.process(RawBatch::one(self.source, message), &mut out);
+        out
+    }
+
+    fn at_once(&mut self, texts: &[String]) -> Vec<Item> {
+        let messages = texts.iter().map(|text| self.raw("pitwire/44/gps", text)).collect();
         let mut out = Vec::new();
-        self.stage.process(RawMessage { source: self.source, body, accepted_at, received, receipt }, &mut out);
+        self.stage.process(RawBatch { source: self.source, messages }, &mut out);
         out
     }
 
@@ -96,9 +112,11 @@ fn batch(items: &[Item]) -> &Batch {
 }
 
 fn samples(items: &[Item]) -> Vec<(String, i64, f64, u16)> {
-    let sample =
-        |c: &crate::sample::Column| (c.channel.name.to_string(), c.times.at(0), c.values.raw(0), c.flags.union().0);
-    batch(items).columns.iter().map(sample).collect()
+    let of = |c: &crate::sample::Column| -> Vec<_> {
+        let flags = c.flags.iter(c.len()).enumerate();
+        flags.map(|(i, flags)| (c.channel.name.to_string(), c.times.at(i), c.values.raw(i), flags.0)).collect()
+    };
+    batch(items).columns.iter().flat_map(of).collect()
 }
 
 fn events(items: &[Item]) -> Vec<&Event> {
@@ -118,7 +136,7 @@ fn numbers_and_booleans_become_samples_at_the_messages_time() {
     let items =
         bench.message(r#"{"ts": 1700000000123.5, "values": {"lat": 52.5, "lon": -0.0, "fix": true, "x": null}}"#);
     let t = 1_700_000_000_123_500;
-    let expected = [("fix", t, 1.0, 0), ("lat", t, 52.5, 0), ("lon", t, -0.0, 0)];
+    let expected = [("lat", t, 52.5, 0), ("lon", t, -0.0, 0), ("fix", t, 1.0, 0)];
     assert_eq!(samples(&items), expected.map(|(name, t, v, q)| (name.to_owned(), t, v, q)));
     let origin = &batch(&items).origin;
     assert_eq!((&*origin.car, &*origin.device, origin.boot), ("44", "x.gps", 0));
@@ -229,6 +247,82 @@ fn the_topic_names_the_car() {
     assert!(reason(&bad).contains("names the car"));
     settle(bad);
     assert_eq!(bench.settled(), [0, 1, 2]);
+}
+
+#[test]
+fn messages_that_come_at_once_leave_as_one_batch_and_settle_together() {
+    let mut bench = Bench::new();
+    let text = |t: u32, values: &str| format!(r#"{{"ts": {t}, "values": {{{values}}}}}"#);
+    let texts = [
+        text(1, r#""a": 1, "b": 10"#),
+        text(2, r#""b": 20, "a": 2, "note": "box""#),
+        // Wrong in its middle: nothing of it is left behind.
+        text(3, r#""a": 3, "b": [1]"#),
+        text(1, r#""a": 1, "b": 10"#),
+        r#"{"values": {"a": 4}}"#.to_owned(),
+        text(5, r#""c": 5"#),
+    ];
+    let items = bench.at_once(&texts);
+    let kinds = |item: &Item| match item {
+        Item::Batch(_) => "batch",
+        Item::Event(_) => "event",
+        Item::Malformed(_) => "malformed",
+        Item::Catalogue(_) | Item::Flush(_) => "?",
+    };
+    assert_eq!(items.iter().map(kinds).collect::<Vec<_>>(), ["event", "malformed", "batch", "batch"]);
+    let of = |name: &str, t, v| (name.to_owned(), t, v, 0);
+    assert_eq!(
+        samples(&items),
+        [of("a", 1_000, 1.0), of("a", 2_000, 2.0), of("b", 1_000, 10.0), of("b", 2_000, 20.0), of("c", 5_000, 5.0)]
+    );
+    assert_eq!(bench.counts().duplicate, 2);
+    let mut items = items.into_iter();
+    settle(items.by_ref().take(2).collect());
+    assert_eq!(bench.settled(), [2], "the malformed one is kept");
+    settle(items.next().into_iter().collect());
+    let mut settled = bench.settled();
+    settled.sort_unstable();
+    assert_eq!(settled, [0, 1, 2, 3, 5], "the repetition with its original; the one without a time waits");
+    settle(items.collect());
+    assert_eq!((bench.settled().len(), bench.counts().stored), (6, 6));
+}
+
+#[test]
+fn a_batch_of_which_one_is_void_is_void_as_a_whole_and_one_without_a_receipt_settles_nobody() {
+    let mut bench = Bench::new();
+    let texts = [1, 2].map(|t| format!(r#"{{"ts": {t}, "values": {{"a": {t}}}}}"#));
+    drop(bench.at_once(&texts));
+    assert_eq!(bench.settled(), [0; 0]);
+    // They come again, and are no repetitions then.
+    let again = bench.at_once(&texts);
+    assert_eq!(samples(&again).len(), 2);
+    settle(again);
+    assert_eq!(bench.settled(), [2, 3]);
+
+    let body = |text: &str| Body::Message {
+        topic: Bytes::from_static(b"pitwire/44/gps"),
+        payload: Bytes::copy_from_slice(text.as_bytes()),
+    };
+    let (accepted_at, received) = (bench.clock.now(), bench.clock.now_utc());
+    let receipt = bench.receipt();
+    let none =
+        RawMessage { body: body(r#"{"ts": 8, "values": {"a": 8}}"#), accepted_at, received, receipt: Receipt::none() };
+    let owed = RawMessage { body: body(r#"{"ts": 9, "values": {"a": 9}}"#), accepted_at, received, receipt };
+    let mut out = Vec::new();
+    bench.stage.process(RawBatch { source: bench.source, messages: vec![none, owed] }, &mut out);
+    assert_eq!((samples(&out).len(), bench.settled().len()), (2, 2), "not before it is stored");
+    settle(out);
+    assert_eq!(bench.settled(), [2, 3, 4]);
+}
+
+#[test]
+fn of_a_channel_that_is_named_twice_the_last_value_counts() {
+    let mut bench = Bench::new();
+    let items = bench
+        .message(r#"[{"ts": 1, "values": {"a": 1, "b": 2, "a": 3}}, {"ts": 2, "values": {"a\u0062": 4, "a": 5}}]"#);
+    let of = |name: &str, t, v| (name.to_owned(), t, v, 0);
+    assert_eq!(samples(&items), [of("a", 1_000, 3.0), of("a", 2_000, 5.0), of("b", 1_000, 2.0), of("ab", 2_000, 4.0)]);
+    settle(items);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use crate::clock::Gateway;
 use crate::gap::GapCounts;
 use crate::gauges::SourceGauges;
-use crate::item::{Body, FormatName, Item, Malformed, RawMessage};
+use crate::item::{Body, FormatName, Item, Malformed, RawBatch, RawMessage};
 use crate::ledger::{Ledger, SourceId};
 use crate::limits::CAR_BYTES_MAX;
 use crate::pipeline::Stage;
@@ -91,6 +91,8 @@ pub struct Gaps {
 /// A format's decoder for one source.
 trait Format: Send {
     fn decode(&mut self, message: RawMessage, out: &mut Vec<Item>);
+    /// No more came with the last message: gives out what was gathered.
+    fn end_of_batch(&mut self, _out: &mut Vec<Item>) {}
     /// When it wants [`Self::on_deadline`] to be called, if at all.
     fn deadline(&self) -> Option<Instant> {
         None
@@ -159,23 +161,28 @@ impl Decode {
 }
 
 impl Stage for Decode {
-    type In = RawMessage;
+    type In = RawBatch;
     type Out = Item;
 
     fn name(&self) -> &str {
         "decode"
     }
 
-    fn process(&mut self, message: RawMessage, out: &mut Vec<Item>) {
-        if matches!(message.body, Body::Flush) {
-            message.receipt.settle();
-            return out.push(Item::Flush(message.source));
+    fn process(&mut self, RawBatch { source, messages }: RawBatch, out: &mut Vec<Item>) {
+        let Some(format) = self.formats.get_mut(&source) else {
+            // Only a mistake of ours leads here; the receipts stay void, so nothing is acknowledged.
+            return tracing::error!(?source, "messages of a source that decode does not know");
+        };
+        for message in messages {
+            if matches!(message.body, Body::Flush) {
+                message.receipt.settle();
+                format.end_of_batch(out);
+                out.push(Item::Flush(source));
+            } else {
+                format.decode(message, out);
+            }
         }
-        match self.formats.get_mut(&message.source) {
-            Some(format) => format.decode(message, out),
-            // Only a mistake of ours leads here; the receipt stays void, so nothing is acknowledged.
-            None => tracing::error!(source = ?message.source, "a message of a source that decode does not know"),
-        }
+        format.end_of_batch(out);
     }
 
     fn deadline(&self) -> Option<Instant> {

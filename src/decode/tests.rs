@@ -128,8 +128,8 @@ impl Bench {
 
     fn push(&mut self, body: Body, receipt: Receipt, accepted_at: Instant) -> Vec<Item> {
         let mut out = Vec::new();
-        let message = RawMessage { source: self.source, body, accepted_at, received: RECEIVED, receipt };
-        self.stage.process(message, &mut out);
+        let message = RawMessage { body, accepted_at, received: RECEIVED, receipt };
+        self.stage.process(RawBatch::one(self.source, message), &mut out);
         out
     }
 

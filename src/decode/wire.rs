@@ -193,7 +193,7 @@ impl Wire {
 
 impl Format for Wire {
     fn decode(&mut self, message: RawMessage, out: &mut Vec<Item>) {
-        let RawMessage { body, accepted_at, received, receipt, .. } = message;
+        let RawMessage { body, accepted_at, received, receipt } = message;
         let comes_again = !receipt.is_none();
         let arrival = Arrival { accepted_at, received, receipt, comes_again };
         match body {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::gauges::SourceGauges;
-use crate::item::RawMessage;
+use crate::item::RawBatch;
 use crate::ledger::SourceId;
 use crate::pipeline::Sender;
 
@@ -29,7 +29,7 @@ pub struct Outlet {
     /// Its place in the ledger.
     pub id: SourceId,
     /// The way into the pipeline; given up at the stop, so that end-of-stream can walk down.
-    pub sender: Option<Sender<RawMessage>>,
+    pub sender: Option<Sender<RawBatch>>,
     /// What it shows of itself.
     pub gauges: Arc<SourceGauges>,
     /// When things come.

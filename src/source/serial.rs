@@ -12,7 +12,7 @@ use tokio_serial::{SerialPortBuilderExt, SerialStream};
 
 use super::Outlet;
 use crate::gauges::SourceState;
-use crate::item::{Body, FormatName, RawMessage};
+use crate::item::{Body, FormatName, RawBatch, RawMessage};
 use crate::limits::SERIAL_READ_BYTES;
 use crate::receipt::Receipt;
 
@@ -133,15 +133,10 @@ async fn read(mut port: SerialStream, outlet: &Outlet) -> Ended {
 /// While it waits for room nothing is read, so the kernel's buffer fills and the device's frames are cut:
 /// its sequence shows what was lost.
 async fn send(outlet: &Outlet, body: Body) -> bool {
-    let message = RawMessage {
-        source: outlet.id,
-        body,
-        accepted_at: outlet.clock.now(),
-        received: outlet.clock.now_utc(),
-        receipt: Receipt::none(),
-    };
+    let (accepted_at, received) = (outlet.clock.now(), outlet.clock.now_utc());
+    let message = RawMessage { body, accepted_at, received, receipt: Receipt::none() };
     match &outlet.sender {
-        Some(sender) => sender.send(message).await.is_ok(),
+        Some(sender) => sender.send(RawBatch::one(outlet.id, message)).await.is_ok(),
         None => false,
     }
 }

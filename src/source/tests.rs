@@ -1,5 +1,6 @@
 //! Sources against real ports and a real broker: `serial`, `mqtt`.
 
+use std::collections::VecDeque;
 use std::io::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::clock::SystemClock;
 use crate::gauges::SourceState;
-use crate::item::Body;
+use crate::item::{Body, RawMessage};
 use crate::ledger::Ledger;
 use crate::pipeline::{Bounds, Receiver, queue};
 
@@ -19,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Both ends of a source: what it is given, and what comes out of it.
 struct Ends {
-    out: Receiver<RawMessage>,
+    out: Receiver<RawBatch>,
+    came: VecDeque<RawMessage>,
     gauges: Arc<SourceGauges>,
     stop: CancellationToken,
     settled: CancellationToken,
@@ -28,7 +30,7 @@ struct Ends {
 fn ends(kind: &'static str) -> (Outlet, Ends) {
     let clock = SystemClock::shared();
     let gauges = SourceGauges::new("src", kind, "", clock.now());
-    let (sender, out) = queue("in", Bounds { items: 1_000, bytes: 1 << 20, weigh: RawMessage::bytes });
+    let (sender, out) = queue("in", Bounds { items: 1_000, bytes: 1 << 20, weigh: RawBatch::bytes });
     let (stop, settled) = (CancellationToken::new(), CancellationToken::new());
     let id = Ledger::new().source("src");
     let outlet = Outlet {
@@ -39,17 +41,26 @@ fn ends(kind: &'static str) -> (Outlet, Ends) {
         stop: stop.clone(),
         settled: settled.clone(),
     };
-    (outlet, Ends { out, gauges, stop, settled })
+    (outlet, Ends { out, came: VecDeque::new(), gauges, stop, settled })
 }
 
 impl Ends {
     async fn next(&mut self) -> RawMessage {
-        tokio::time::timeout(PATIENCE, self.out.recv()).await.expect("a message in time").expect("the source lives")
+        self.within(PATIENCE).await.expect("a message in time")
+    }
+
+    /// The next message, if there is one so soon.
+    async fn within(&mut self, patience: Duration) -> Option<RawMessage> {
+        if self.came.is_empty() {
+            let batch = tokio::time::timeout(patience, self.out.recv()).await.ok()?;
+            self.came.extend(batch.expect("the source lives").messages);
+        }
+        self.came.pop_front()
     }
 
     /// Nothing more comes for a while.
     async fn is_quiet(&mut self) -> bool {
-        tokio::time::timeout(Duration::from_millis(300), self.out.recv()).await.is_err()
+        self.within(Duration::from_millis(300)).await.is_none()
     }
 
     /// Waits for a state whose detail says something.

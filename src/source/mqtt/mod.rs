@@ -21,17 +21,19 @@ use tokio::sync::mpsc;
 use super::Outlet;
 use super::ack::{AckOrder, Ticket};
 use crate::gauges::SourceState;
-use crate::item::{Body, RawMessage};
+use crate::item::{Body, RawBatch, RawMessage};
 use crate::limits::MQTT_PACKET_BYTES_MAX;
 use crate::pipeline::{Room, Sender};
 use crate::receipt::{Ending, Receipt};
 
 mod config;
 mod transport;
+mod waiting;
 mod window;
 
 pub use config::{MqttConfig, Protocol, TlsConfig};
 use transport::{Client, EventLoop, Incoming, Lost, Message};
+use waiting::Waiting;
 use window::Window;
 
 /// First pause before the broker is tried again.
@@ -41,6 +43,11 @@ const RECONNECT_AFTER_MIN: Duration = Duration::from_millis(100);
 const GOOD_AFTER: Duration = Duration::from_secs(5);
 /// Longest pause.
 const RECONNECT_AFTER_MAX: Duration = Duration::from_secs(5);
+/// Where messages come one by one and fast, the socket is looked at this often: what came meanwhile is handed on together,
+/// and the stages are woken for all of it once. Far below any `flush_after`.
+const GATHER_FOR: Duration = Duration::from_millis(1);
+/// As long as batches follow each other closer than this.
+const FAST: Duration = Duration::from_millis(5);
 /// How long a stop waits for acknowledgements to leave.
 const LAST_ACKS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -67,7 +74,10 @@ pub async fn run(config: MqttConfig, agent: String, outlet: Outlet) {
         settled,
         order: AckOrder::default(),
         window,
-        waiting: VecDeque::new(),
+        waiting: Waiting::default(),
+        late: VecDeque::new(),
+        handed_on_at: None,
+        rest_until: None,
         pause: RECONNECT_AFTER_MIN,
         subscribed_at: None,
         void_pause: RECONNECT_AFTER_MIN,
@@ -85,11 +95,17 @@ struct Source {
     /// Bounded by what is unacknowledged: at most the broker's window for each connection.
     settled: mpsc::UnboundedSender<Ended>,
     order: AckOrder,
+    /// Acknowledgements that wait until those before them have left, in order.
+    late: VecDeque<u16>,
     /// Where the broker alone sets the window.
     window: Option<Window>,
     /// Received, and not yet in the pipeline: at most the broker's window of those that are acknowledged, and
     /// `receive_maximum` others.
-    waiting: VecDeque<RawMessage>,
+    waiting: Waiting,
+    /// When the last batch was.
+    handed_on_at: Option<Instant>,
+    /// Until then the socket is left alone.
+    rest_until: Option<Instant>,
     pause: Duration,
     subscribed_at: Option<Instant>,
     /// Pause after a receipt became void; it grows until an acknowledgement shows that things move.
@@ -110,6 +126,8 @@ enum Phase {
 impl Source {
     async fn run(mut self, mut event_loop: EventLoop, mut settled: mpsc::UnboundedReceiver<Ended>) {
         let mut phase = Phase::Taking;
+        let stop = self.outlet.stop.clone();
+        let mut stopped = pin!(stop.cancelled());
         loop {
             // What the event loop says; `None` if a message of this connection will never settle.
             let turn = {
@@ -118,43 +136,62 @@ impl Source {
                 loop {
                     let sender = self.outlet.sender.clone();
                     let ask_at = self.ask_at(phase);
-                    let weight = self.waiting.front().zip(sender.as_ref()).map(|(front, sender)| sender.weigh(front));
+                    let weight = self.waiting.weight().filter(|_| sender.is_some());
+                    let full = self.waiting.is_full();
+                    let rest_until = self.rest_until.filter(|_| phase == Phase::Taking && !full);
+                    // In this order: all that came is read before a part of it is handed on.
                     tokio::select! {
-                        outcome = &mut poll => break Some(outcome),
-                        Some(ended) = settled.recv() => {
-                            if !self.acknowledge(ended) && phase == Phase::Taking {
-                                break None;
-                            }
-                        }
-                        room = room(sender.as_ref(), weight), if weight.is_some() => {
-                            match (room, self.waiting.pop_front()) {
-                                (Some(room), Some(message)) => room.put(message),
-                                _ => return,
-                            }
-                        }
-                        () = until(ask_at), if ask_at.is_some() => self.ask_for_flush(),
-                        () = self.outlet.stop.cancelled(), if phase == Phase::Taking => {
+                        biased;
+                        () = &mut stopped, if phase == Phase::Taking => {
                             phase = Phase::Draining;
                             // What waits here was never accepted: the broker keeps it.
                             self.waiting.clear();
                             self.outlet.sender = None;
                         }
-                        () = self.outlet.settled.cancelled(), if phase == Phase::Draining => {
+                        () = left(phase), if phase != Phase::Taking => return,
+                        Some(ended) = settled.recv() => {
+                            let mut next = Some(ended);
+                            let mut void = false;
+                            while let Some(ended) = next {
+                                void |= !self.acknowledge(ended);
+                                next = settled.try_recv().ok();
+                            }
+                            if void && phase == Phase::Taking {
+                                break None;
+                            }
+                        }
+                        () = self.outlet.settled.cancelled(), if phase == Phase::Draining && self.late.is_empty() => {
                             while let Ok(ended) = settled.try_recv() {
                                 self.acknowledge(ended);
+                            }
+                            if !self.late.is_empty() {
+                                continue;
                             }
                             if self.client.leave().is_err() {
                                 return;
                             }
                             phase = Phase::Leaving(tokio::time::Instant::now() + LAST_ACKS_WITHIN);
                         }
-                        () = left(phase) => return,
+                        room = room(sender.as_ref(), weight), if weight.is_some() && full => match room {
+                            Some(room) => self.hand_on(room),
+                            None => return,
+                        },
+                        outcome = &mut poll, if rest_until.is_none() => break Some(outcome),
+                        room = room(sender.as_ref(), weight), if weight.is_some() && !full => match room {
+                            Some(room) => self.hand_on(room),
+                            None => return,
+                        },
+                        () = until(rest_until), if rest_until.is_some() => self.rest_until = None,
+                        () = until(ask_at), if ask_at.is_some() => self.ask_for_flush(),
                     }
                 }
             };
             match turn {
                 Some(Ok(Incoming::Left)) => return,
-                Some(Ok(incoming)) => self.incoming(incoming, phase != Phase::Taking),
+                Some(Ok(incoming)) => {
+                    self.acknowledge_late();
+                    self.incoming(incoming, phase != Phase::Taking);
+                }
                 Some(Err(lost)) => {
                     event_loop.forget();
                     self.disconnected();
@@ -176,9 +213,19 @@ impl Source {
         }
     }
 
+    /// Hands the next batch on; after it the socket may rest.
+    fn hand_on(&mut self, room: Room<'_, RawBatch>) {
+        let now = self.outlet.clock.now();
+        let fast = self.handed_on_at.replace(now).is_some_and(|last| now.saturating_duration_since(last) < FAST);
+        // Where the broker alone sets the window, it may be so small that each millisecond counts.
+        self.rest_until = (fast && self.window.is_none()).then(|| now + GATHER_FOR);
+        room.put(RawBatch { source: self.outlet.id, messages: self.waiting.take() });
+    }
+
     /// Forgets the connection: its messages must not be delivered, nor acknowledged, after it.
     fn disconnected(&mut self) {
         self.order.disconnected();
+        self.late.clear();
         self.waiting.clear();
         self.window = self.window.take().map(|_| Window::default());
     }
@@ -237,12 +284,13 @@ impl Source {
             return self
                 .refuse("a message is too large (256 KiB): it is dropped, as brokers of MQTT 5 do by themselves");
         }
-        self.waiting.push_back(self.raw(Body::Message { topic, payload }, receipt));
+        let message = self.raw(Body::Message { topic, payload }, receipt);
+        self.waiting.push(message);
     }
 
     fn raw(&self, body: Body, receipt: Receipt) -> RawMessage {
         let clock = &self.outlet.clock;
-        RawMessage { source: self.outlet.id, body, accepted_at: clock.now(), received: clock.now_utc(), receipt }
+        RawMessage { body, accepted_at: clock.now(), received: clock.now_utc(), receipt }
     }
 
     /// Counts a message that is not taken.
@@ -262,7 +310,8 @@ impl Source {
     fn ask_for_flush(&mut self) {
         let now = self.outlet.clock.now();
         if self.window.as_mut().is_some_and(|window| window.ask(now)) {
-            self.waiting.push_back(self.raw(Body::Flush, Receipt::none()));
+            let flush = self.raw(Body::Flush, Receipt::none());
+            self.waiting.push(flush);
         }
     }
 
@@ -276,12 +325,20 @@ impl Source {
             if let Some(window) = &mut self.window {
                 window.acknowledged(self.outlet.clock.now());
             }
-            // The queue has room for all that may be unacknowledged.
-            if let Err(error) = self.client.acknowledge(packet_id) {
-                tracing::error!(source = self.config.name, %error, "acknowledgement not queued: please report this");
-            }
+            self.late.push_back(packet_id);
         }
+        self.acknowledge_late();
         true
+    }
+
+    /// Acknowledges what waits for that, as far as there is room.
+    fn acknowledge_late(&mut self) {
+        while let Some(&packet_id) = self.late.front() {
+            if self.client.acknowledge(packet_id).is_err() {
+                break;
+            }
+            self.late.pop_front();
+        }
     }
 
     async fn lost(&mut self, lost: &Lost) {
@@ -304,7 +361,7 @@ impl Source {
     }
 }
 
-async fn room(sender: Option<&Sender<RawMessage>>, weight: Option<usize>) -> Option<Room<'_, RawMessage>> {
+async fn room(sender: Option<&Sender<RawBatch>>, weight: Option<usize>) -> Option<Room<'_, RawBatch>> {
     sender?.room(weight?).await
 }
 

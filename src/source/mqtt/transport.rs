@@ -64,7 +64,8 @@ pub(super) enum EventLoop {
 pub(super) fn open(config: &MqttConfig, agent: &str) -> Result<(Client, EventLoop), String> {
     Ok(match config.protocol {
         Protocol::V5 => {
-            // An acknowledgement of everything that the broker may have sent has room.
+            // An acknowledgement of everything that the broker may have sent has room. What does not fit waits outside:
+            // mosquitto 2.0 sends more than it may, once it has been acknowledged a full window at once.
             let requests = usize::from(config.receive_maximum) + REQUESTS_BESIDE;
             let (client, events) = rumqttc::v5::AsyncClient::new(config.options(agent)?, requests);
             (Client::V5(client), EventLoop::V5(Box::new(events)))
@@ -92,7 +93,7 @@ impl Client {
         }
     }
 
-    /// Acknowledges a message.
+    /// Acknowledges a message; an error if what was asked for before has to leave first.
     pub(super) fn acknowledge(&self, pkid: u16) -> Result<(), String> {
         match self {
             Self::V5(client) => {

@@ -185,7 +185,7 @@ async fn kill(source: JoinHandle<()>) {
 async fn left(protocol: Protocol, port: u16) -> Vec<u32> {
     let (mut ends, source) = start(speaking(protocol, port)).await;
     let mut all = Vec::new();
-    while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(500), ends.out.recv()).await {
+    while let Some(message) = ends.within(Duration::from_millis(500)).await {
         // Its receipt is kept, or the source would have it sent again.
         all.push((number(&message), message.receipt));
     }
@@ -229,6 +229,28 @@ async fn receive_maximum_lets_more_in_flight_than_the_brokers_own_window() {
     all.extend(take(&mut ends, 1).await);
     assert_eq!(all.last().map(|(number, _)| *number), Some(150));
     kill(source).await;
+}
+
+#[tokio::test]
+async fn what_settles_at_once_is_acknowledged_though_the_broker_has_sent_more_than_it_was_allowed() {
+    let Some(broker) = Broker::open("what_settles_at_once_is_acknowledged").await else { return };
+    let (mut ends, source) = start(MqttConfig { receive_maximum: 20, ..config(broker.port) }).await;
+    broker.publish(0..2_000).await;
+    let (mut seen, mut most) = (Vec::new(), 0);
+    while seen.len() < 2_000 {
+        // All that it sends by itself, settled together.
+        let mut round = take(&mut ends, 1).await;
+        while let Some(message) = ends.within(Duration::from_millis(100)).await {
+            round.push((number(&message), message.receipt));
+        }
+        most = most.max(round.len());
+        seen.extend(numbers(&round));
+        round.into_iter().for_each(|(_, receipt)| receipt.settle());
+    }
+    assert!(seen.into_iter().eq(0..2_000));
+    pass().await;
+    kill(source).await;
+    assert_eq!(left(Protocol::V5, broker.port).await, [0; 0], "up to {most} were sent ahead");
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ async fn a_broker_of_3_1_1_whose_window_is_full_makes_the_source_ask_for_a_flush
     // A mosquitto sends more than its window once it was acknowledged something, if more is queued; on a busy machine
     // it pauses meanwhile.
     let (mut waiting, mut asked, mut last_asks) = (Vec::new(), 0, false);
-    while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(500), ends.out.recv()).await {
+    while let Some(message) = ends.within(Duration::from_millis(500)).await {
         last_asks = matches!(message.body, Body::Flush);
         if last_asks {
             assert!(message.receipt.is_none() && waiting.len() >= WINDOW, "{} messages came before", waiting.len());
