@@ -93,3 +93,50 @@ fn a_cluster_that_loses_one_node_stores_on_and_one_that_loses_two_costs_nothing(
     assert!(late < early + 16 * MIB, "the backlog is kept in memory: {early} to {late}");
     assert!(peak < 100 * MIB, "{peak}");
 }
+
+#[test]
+fn a_cluster_whose_nodes_hang_stores_on_with_two_of_three_and_costs_nothing_with_one() {
+    let (length, one_hangs_for, two_hang_for) = form(("25s", 8, 6), ("120s", 30, 60));
+    let _turn = turn(true);
+    let bench = Bench::new();
+    let Some(broker) = Broker::start(&bench) else { return };
+    let Some([first, second, third]) = OwnNode::start_three(&bench, &[]) else { return };
+    let keyspace = Keyspace::new(&[first.address(), second.address(), third.address()].join(","));
+    keyspace.apply_copies(3);
+    let setup = Setup { store: keyspace.url(), more: mqtt_source("car", &broker.url()), ..Setup::default() };
+    let mut agent = Agent::start(&bench, &setup);
+    agent.until_ready();
+    let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", length, "--mqtt", &broker.url()]);
+    agent.until("rows in the store", |status| number(status, "/store/samples_written") > 100_000);
+
+    // Its connections stay open, and nothing comes over them.
+    third.freeze();
+    let stall = longest_stall(&agent, Duration::from_secs(one_hangs_for));
+    second.freeze();
+    let mut backlog = 0;
+    let froze = Instant::now();
+    agent.until_within(Duration::from_secs(two_hang_for + 30), "two hang for a while", |status| {
+        backlog = number(status, "/spill/backlog_samples").max(backlog);
+        froze.elapsed() >= Duration::from_secs(two_hang_for) && backlog > 50_000
+    });
+    second.thaw();
+    third.thaw();
+    let back = Instant::now();
+    agent.until_within(Duration::from_secs(120), "the backlog is gone", |status| {
+        number(status, "/spill/backlog_samples") == 0
+    });
+    let drained_after = back.elapsed();
+    let sent = sim.finish();
+    agent.until_home(Duration::from_secs(90));
+    agent.terminate();
+    let found = audit(sent.path(), &keyspace.url());
+    bench.figure(&format!(
+        "one of three hung: at most {:.1} s without a row stored; two hung: backlog up to {backlog} samples, empty {:.1} s \
+         after they went on; {found:?} ({} build)",
+        stall.as_secs_f64(),
+        drained_after.as_secs_f64(),
+        profile()
+    ));
+    found.assert_exact();
+    assert!(stall < STALL_MAX, "{stall:?} without a row stored while two of three answered");
+}

@@ -20,6 +20,7 @@ mod explain;
 mod faults;
 mod gaps;
 mod garbage;
+mod grants;
 mod json;
 mod killed;
 mod line;

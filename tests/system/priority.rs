@@ -35,7 +35,7 @@ fn a_spill_that_is_too_small_gives_up_the_channels_of_low_priority_and_declares_
     let spill = format!("dir = {dir:?}\ndisk_max = \"4608KiB\"\nsegment_bytes = \"256KiB\"\nfree_min = \"0B\"\n");
     let more = PRIORITIES.to_owned() + &mqtt_source("car", &broker.url());
     let state = disk.path().join("state");
-    let mut agent = Agent::start(&bench, &Setup { store: store.clone(), spill, more, state });
+    let mut agent = Agent::start(&bench, &Setup { store: store.clone(), spill, more, state, ..Setup::default() });
     agent.until_subscribed();
     let sim = Sim::start(&bench, "sent", &["--tier", "wide", "--for", length, "--mqtt", &broker.url()]);
     let began = Instant::now();

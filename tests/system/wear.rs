@@ -91,7 +91,7 @@ fn a_wide_car_with_a_healthy_uplink_to_cassandra_writes_nothing_to_the_spill() {
     keyspace.apply();
     let (spill, state) = (format!("dir = {:?}\n", disk.path().join("spill")), disk.path().join("state"));
     let more = mqtt_source("car", &broker.url());
-    let mut agent = Agent::start(&bench, &Setup { store: keyspace.url(), spill, more, state });
+    let mut agent = Agent::start(&bench, &Setup { store: keyspace.url(), spill, more, state, ..Setup::default() });
     agent.until_ready();
     let before = disk.written_bytes();
     let sent = Sim::start(&bench, "sent", &["--tier", "wide", "--for", length, "--mqtt", &broker.url()]).finish();

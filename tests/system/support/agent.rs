@@ -21,6 +21,8 @@ pub(crate) fn pitwire(arguments: &[&str]) -> Output {
 pub(crate) struct Setup {
     /// The store's URL.
     pub(crate) store: String,
+    /// Further lines of `[store]`.
+    pub(crate) in_store: String,
     /// Further lines of `[spill]`; its directory is `spill` of the bench unless they name one.
     pub(crate) spill: String,
     /// Everything else: sources, further sections.
@@ -32,12 +34,12 @@ pub(crate) struct Setup {
 impl Setup {
     /// Writes the configuration, which listens on a free port.
     pub(crate) fn write(&self, bench: &Bench) -> PathBuf {
-        let Self { store, spill, more, state } = self;
+        let Self { store, in_store, spill, more, state } = self;
         let state = if state.as_os_str().is_empty() { &bench.path("state") } else { state };
         let (run, dir) = (bench.path("run"), bench.path("spill"));
         let dir = if spill.contains("dir =") { String::new() } else { format!("dir = {dir:?}\n") };
         let text = format!(
-            "car = \"44\"\nstate_dir = {state:?}\nruntime_dir = {run:?}\n\n[store]\nurl = {store:?}\n\n[spill]\n{dir}{spill}\n\n\
+            "car = \"44\"\nstate_dir = {state:?}\nruntime_dir = {run:?}\n\n[store]\nurl = {store:?}\n{in_store}\n[spill]\n{dir}{spill}\n\n\
              [monitor]\nlisten = \"127.0.0.1:0\"\n\n{more}\n"
         );
         let path = bench.path("pitwire.toml");
