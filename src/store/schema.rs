@@ -12,8 +12,9 @@ use super::Config;
 
 const SOURCE: &str = include_str!("schema.cql");
 
-/// Version of the embedded store's file; goes up when a table changes.
-pub(super) const SQLITE_VERSION: i64 = 2;
+/// Version of the tables; goes up when one changes. In the embedded store it is the file's, in Cassandra each table's
+/// comment has it.
+pub(super) const VERSION: i64 = 2;
 /// `Pitw` in ASCII: says whose file it is.
 pub(super) const SQLITE_APPLICATION_ID: i64 = 0x5069_7477;
 
@@ -213,13 +214,19 @@ impl<'a> Options<'a> {
             .replace("${extents_ttl_s}", &extents_ttl_s.to_string())
             .replace("${window_unit}", unit)
             .replace("${window_size}", &size.to_string())
+            .replace("${version}", &VERSION.to_string())
     }
 }
 
 /// The embedded store's tables as SQL.
 pub(super) fn sqlite_script() -> String {
-    let head = format!("PRAGMA application_id = {SQLITE_APPLICATION_ID};\nPRAGMA user_version = {SQLITE_VERSION};\n");
+    let head = format!("PRAGMA application_id = {SQLITE_APPLICATION_ID};\nPRAGMA user_version = {VERSION};\n");
     tables().iter().fold(head, |script, table| format!("{script}\n{};\n", table.create_sql()))
+}
+
+/// The version that a table's comment names; none if it is another program's, or older than versions are.
+pub(super) fn version_in(comment: &str) -> Option<i64> {
+    comment.strip_prefix("Pitwire, version ")?.parse().ok()
 }
 
 /// Unit and size of a compaction window for rows that live `ttl_s` seconds (0 = for ever).
@@ -320,11 +327,18 @@ mod tests {
             let script = options(ttl).script();
             assert!(!script.contains("${") && !script.contains("--!"), "{script}");
             assert_eq!(script.matches("gc_grace_seconds = 10800").count(), tables().len());
+            assert_eq!(script.matches(&format!("comment = 'Pitwire, version {VERSION}'")).count(), tables().len());
         }
         let keyspace = options(None).create_keyspace();
         assert!(keyspace.contains("race WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}"));
         let named = Options { datacenter: Some("pits"), ..options(None) }.create_keyspace();
         assert!(named.contains("{'class': 'NetworkTopologyStrategy', 'pits': 3}"), "{named}");
+    }
+
+    #[test]
+    fn a_tables_comment_names_its_version() {
+        let read = ["Pitwire, version 12", "", "my notes", "Pitwire, version x"].map(version_in);
+        assert_eq!(read, [Some(12), None, None, None]);
     }
 
     #[test]

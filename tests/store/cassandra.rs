@@ -278,6 +278,24 @@ fn nobody_listening_is_unavailable_at_once() {
 }
 
 #[test]
+fn tables_of_a_later_version_are_refused_and_left_alone() {
+    with_place("tables_of_a_later_version_are_refused_and_left_alone", false, async |place| {
+        let store = place.store().await;
+        store.write(&odd()).await.unwrap();
+        place.raw("ALTER TABLE KS.agents WITH comment = 'Pitwire, version 99'").await;
+        place.raw("DROP TABLE KS.samples").await;
+        for outcome in [store.check().await, store.apply_schema().await] {
+            let Err(StoreError::Hold { reason, remedy }) = outcome else { panic!("{outcome:?}") };
+            assert!(reason.contains("tables of version 99, this program knows 2"), "{reason}");
+            assert!(remedy.contains("a newer one"), "{remedy}");
+        }
+        place.raw("ALTER TABLE KS.agents WITH comment = 'ours'").await;
+        store.apply_schema().await.unwrap();
+        store.check().await.unwrap();
+    });
+}
+
+#[test]
 fn what_is_printed_is_what_is_applied() {
     let config = Config {
         ttl: Some(Duration::from_secs(86_400)),

@@ -7,7 +7,7 @@ use scylla::deserialize::row::DeserializeRow;
 use scylla::statement::Statement;
 
 use super::{Cassandra, Class, Failure};
-use crate::store::schema::{self, Column, Key, Options};
+use crate::store::schema::{self, Column, Key, Options, VERSION};
 use crate::store::{StoreError, StoreUrl};
 
 /// A change of the schema waits until all nodes agree.
@@ -24,8 +24,9 @@ impl Cassandra {
         Options::new(&self.keyspace, &self.config)
     }
 
-    /// Compares keyspace, tables, columns and keys.
+    /// Compares version, keyspace, tables, columns and keys.
     pub(super) async fn check_schema(&self) -> Result<(), StoreError> {
+        self.check_version().await?;
         let differences = match self.differences().await {
             Ok((differences, _)) => differences,
             Err(failure) => return Err(self.unread(failure)),
@@ -42,8 +43,26 @@ impl Cassandra {
         })
     }
 
+    /// What a later version made may mean something else, though it looks the same.
+    async fn check_version(&self) -> Result<(), StoreError> {
+        let tables: Vec<(String, Option<String>)> =
+            self.describe("table_name, comment", "tables").await.map_err(|failure| self.unread(failure))?;
+        let version = |(_, comment): &(String, Option<String>)| schema::version_in(comment.as_deref()?);
+        let Some(found) = tables.iter().filter_map(version).max().filter(|found| *found > VERSION) else {
+            return Ok(());
+        };
+        let (keyspace, target) = (&self.keyspace, &self.target);
+        Err(StoreError::Hold {
+            reason: format!(
+                "keyspace {keyspace} at {target} has tables of version {found}, this program knows {VERSION}"
+            ),
+            remedy: "use the version of Pitwire that made them, or a newer one; nothing was changed".into(),
+        })
+    }
+
     /// Makes what is absent. Several agents may do so at once.
     pub(super) async fn make_schema(&self) -> Result<(), StoreError> {
+        self.check_version().await?;
         let mut round = 0;
         loop {
             let (_, found) = self.differences().await.map_err(|failure| self.unread(failure))?;

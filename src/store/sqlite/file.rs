@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::{classify, hold};
 use crate::store::StoreError;
-use crate::store::schema::{self, Column, Key, SQLITE_APPLICATION_ID, SQLITE_VERSION};
+use crate::store::schema::{self, Column, Key, SQLITE_APPLICATION_ID, VERSION};
 
 /// The write-ahead log is cut back to this after a checkpoint: a few flushes of the largest tier.
 const WAL_BYTES_KEPT: i64 = 16 << 20;
@@ -103,9 +103,9 @@ fn stamp_and_tables(connection: &Connection) -> Result<(Stamp, i64), rusqlite::E
 fn owner(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let (stamp, tables) = stamp_and_tables(connection).map_err(|error| classify(&error, "open", path))?;
     let path = path.display();
-    if stamp.version > SQLITE_VERSION && stamp.application_id == SQLITE_APPLICATION_ID {
+    if stamp.version > VERSION && stamp.application_id == SQLITE_APPLICATION_ID {
         return Err(hold(
-            format!("{path} has tables of version {}, this program knows {SQLITE_VERSION}", stamp.version),
+            format!("{path} has tables of version {}, this program knows {VERSION}", stamp.version),
             "use the version of Pitwire that made it, or a newer one",
         ));
     }
@@ -144,7 +144,7 @@ pub(super) fn create_tables(connection: &mut Connection) -> Result<(), rusqlite:
         transaction.execute_batch(&table.create_sql())?;
     }
     transaction.pragma_update(None, "application_id", SQLITE_APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", SQLITE_VERSION)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }
 
