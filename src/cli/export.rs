@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Outcome, print, say, store_config, told_to_stop};
 use crate::clock::{Clock, SystemClock};
-use crate::export::{ChannelFilter, ExportOptions, Format, GapQuery, export, gaps, parse_time};
+use crate::export::{
+    ChannelFilter, ExportOptions, Format, GapQuery, Wanted, export, gaps, parse_time, sessions, time_of, time_text,
+};
 use crate::sample::UnixMicros;
 use crate::store;
 
@@ -16,6 +18,7 @@ use crate::store;
 Examples:
   pitwire export --store sqlite:///tmp/p.db --car 44 --format csv --channel 'engine.*' | head
   pitwire export --store cassandra://127.0.0.1:9042/pitwire --car 44 --from -10m --format parquet -o last10.parquet
+  pitwire export --store cassandra://127.0.0.1:9042/pitwire --car 44 --session race --lap 12 --format csv
   pitwire export --store cassandra://127.0.0.1:9042/pitwire --car 44 --from -10m --gaps")]
 pub(super) struct Arguments {
     /// cassandra://host:port[,host:port]/keyspace or sqlite:///path
@@ -33,6 +36,12 @@ pub(super) struct Arguments {
     /// Before this time.
     #[arg(long, allow_hyphen_values = true)]
     to: Option<String>,
+    /// Of this session, by number or name, the last one of several: `pitwire sessions` lists them.
+    #[arg(long, conflicts_with_all = ["from", "to"])]
+    session: Option<String>,
+    /// Of this lap, of several the last.
+    #[arg(long, conflicts_with_all = ["from", "to"])]
+    lap: Option<i64>,
     /// csv, jsonl or parquet.
     #[arg(long, required_unless_present = "gaps")]
     format: Option<Format>,
@@ -52,8 +61,10 @@ fn of_channels(patterns: &[String]) -> String {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Outcome {
-    let Arguments { store, car, channel, from, to, format, checkpoint, gaps: only_gaps, output } = arguments;
+    let Arguments { store, car, channel, from, to, session, lap, format, checkpoint, gaps: only_gaps, output } =
+        arguments;
     let store = store_config(&store)?;
+    let wanted = Wanted { session, lap };
     let now = SystemClock.now_utc();
     let time = |flag: &str, text: Option<String>| -> Result<Option<UnixMicros>, Failure> {
         let parsed = text.map(|text| parse_time(&text, now)).transpose();
@@ -61,7 +72,20 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     };
     let words = [("from", &from), ("to", &to)].map(|(word, at)| at.as_ref().map(|at| format!(" {word} {at}")));
     let words = words.into_iter().flatten().collect::<String>();
-    let (from, to) = (time("--from", from)?, time("--to", to)?);
+    let (mut from, mut to) = (time("--from", from)?, time("--to", to)?);
+    let mut words = words;
+    if wanted != Wanted::default() {
+        let [car] = &car[..] else { return Err(Failure::usage("--session and --lap are of one --car")) };
+        let store = store::connect_to_read(&store).await.map_err(Failure::failed)?;
+        let found = sessions(&*store, car).await.map_err(Failure::failed)?;
+        let range = time_of(&found, &wanted).map_err(Failure::failed)?;
+        (from, to) = (range.0.map(UnixMicros), range.1.map(UnixMicros));
+        words = [("from", range.0), ("to", range.1)]
+            .into_iter()
+            .filter_map(|(word, at)| Some(format!(" {word} {}", time_text(at?))))
+            .collect();
+        say(&format!("pitwire: car {car}{words}"));
+    }
     if only_gaps {
         let store = store::connect_to_read(&store).await.map_err(Failure::failed)?;
         let [car] = <[String; 1]>::try_from(car).map_err(|_| Failure::usage("--gaps tells of one --car"))?;

@@ -11,6 +11,7 @@ mod plan;
 mod progress;
 mod run;
 mod schema;
+mod sessions;
 mod spill;
 
 use std::io::{IsTerminal, Write};
@@ -77,6 +78,8 @@ enum Command {
     Schema(schema::Arguments),
     /// Read a car's samples back: merged, in order, each once.
     Export(export::Arguments),
+    /// List a car's sessions and laps.
+    Sessions(sessions::Arguments),
     /// Compare what a simulator sent with what a reader of the store sees.
     Audit(audit::Arguments),
     /// How long an outage the disk bridges, and how long the drain takes afterwards.
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
             Command::Pipeline(arguments) => pipeline::run(arguments),
             Command::Schema(arguments) => schema::run(arguments).await,
             Command::Export(arguments) => export::run(arguments).await,
+            Command::Sessions(arguments) => sessions::run(arguments).await,
             Command::Audit(arguments) => audit::run(arguments).await,
             Command::Plan(arguments) => plan::run(arguments),
             Command::Spill(arguments) => spill::run(arguments).await,

@@ -20,6 +20,7 @@ mod pieces;
 mod plan;
 mod progress;
 mod reader;
+mod sessions;
 mod sink;
 mod target;
 #[cfg(test)]
@@ -42,8 +43,9 @@ pub use parquet::{PARQUET_SCHEMA_KEY, PARQUET_SCHEMA_VERSION};
 pub use plan::{ChannelFilter, Query};
 use progress::Shown;
 pub use reader::{Reader, Reading};
+pub use sessions::{Lap, Session, Wanted, sessions, time_of};
 pub use sink::Format;
-pub use time::{TimeError, parse_time};
+pub use time::{TimeError, parse_time, time_text};
 
 use crate::limits::EXPORT_BLOCKS_MAX;
 use crate::sample::UnixMicros;
@@ -213,10 +215,7 @@ pub async fn export(
     let mut reading = begun?;
     let (query, earlier) = target.left(options);
     if let (true, Some(from)) = (earlier.samples > 0, query.from_us) {
-        let mut at = Vec::new();
-        time::Rfc3339::default().write(from, &mut at);
-        let at = String::from_utf8_lossy(&at).into_owned();
-        tracing::info!(samples = earlier.samples, until = at, "going on with what an earlier export left");
+        tracing::info!(samples = earlier.samples, until = time_text(from), "going on with what an earlier export left");
     }
     let (blocks, todo) = mpsc::channel(EXPORT_BLOCKS_MAX);
     let writer = tokio::task::spawn_blocking(move || write_steps(target, todo));

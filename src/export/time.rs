@@ -56,6 +56,14 @@ fn split_zone(text: &str) -> Option<(&str, i64)> {
         .then(|| (&text[..sign], if text[sign..].starts_with('-') { -ahead_us } else { ahead_us }))
 }
 
+/// A time as RFC 3339 with µs, in UTC: `2026-05-01T14:03:00.000000Z`.
+#[must_use]
+pub fn time_text(t_us: i64) -> String {
+    let mut out = Vec::new();
+    Rfc3339::default().write(t_us, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Writes times as RFC 3339 with µs, keeping the second that consecutive samples share.
 #[derive(Debug, Default)]
 pub(super) struct Rfc3339 {
@@ -107,12 +115,6 @@ mod tests {
 
     const NOW: UnixMicros = UnixMicros(1_777_644_180_000_000);
 
-    fn text(t_us: i64) -> String {
-        let mut out = Vec::new();
-        Rfc3339::default().write(t_us, &mut out);
-        String::from_utf8(out).unwrap()
-    }
-
     #[test]
     fn times_are_understood_in_every_form_that_is_documented() {
         for (given, expected) in [
@@ -149,15 +151,15 @@ mod tests {
 
     #[test]
     fn microseconds_are_written_as_rfc_3339() {
-        assert_eq!(text(NOW.0 + 42), "2026-05-01T14:03:00.000042Z");
-        assert_eq!(text(-1), "1969-12-31T23:59:59.999999Z");
-        assert_eq!(text(951_782_400_000_000), "2000-02-29T00:00:00.000000Z");
+        assert_eq!(time_text(NOW.0 + 42), "2026-05-01T14:03:00.000042Z");
+        assert_eq!(time_text(-1), "1969-12-31T23:59:59.999999Z");
+        assert_eq!(time_text(951_782_400_000_000), "2000-02-29T00:00:00.000000Z");
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read_back(t_us in 0i64..200_000_000_000_000_000) {
-            prop_assert_eq!(parse_time(&text(t_us), NOW), Ok(UnixMicros(t_us)));
+            prop_assert_eq!(parse_time(&time_text(t_us), NOW), Ok(UnixMicros(t_us)));
         }
     }
 }

@@ -294,19 +294,8 @@ fn an_export_of_two_cars_that_drive_is_killed_again_and_again_and_has_each_sampl
 
     let (from_csv, from_parquet) = [&csv, &again].map(|path| identities(&fs::read_to_string(path).unwrap())).into();
     assert_eq!(from_csv, from_parquet);
-    let all = [
-        "export",
-        "--store",
-        &keyspace.url(),
-        "--car",
-        "7",
-        "--car",
-        "44",
-        "--format",
-        "csv",
-        "--to",
-        &to_us.to_string(),
-    ];
+    let all = format!("export --store {} --car 7 --car 44 --format csv --to {to_us}", keyspace.url());
+    let all: Vec<&str> = all.split(' ').collect();
     assert_eq!(from_csv, identities(&succeeded("export", pitwire(&all))), "as one that was left alone");
     let mut samples = 0;
     for (car, sent) in &sent {
@@ -368,6 +357,7 @@ fn every_block_of_the_page_about_reading_runs() {
             format!("{} {}", python.display(), project("tools/read_chunks.py").display()),
         ),
         ("pitwire export".into(), format!("{} export", env!("CARGO_BIN_EXE_pitwire"))),
+        ("pitwire sessions".into(), format!("{} sessions", env!("CARGO_BIN_EXE_pitwire"))),
     ];
     let folder = bench.path("reading");
     fs::create_dir(&folder).unwrap();
@@ -394,5 +384,8 @@ fn every_block_of_the_page_about_reading_runs() {
     }
     assert!(["cql", "python", "sh"].iter().all(|language| ran[*language] >= 2), "{ran:?}");
     assert!(fs::read_to_string(folder.join("engine.csv")).unwrap().lines().count() > 100);
+    let practice = fs::read_to_string(folder.join("practice.csv")).unwrap().lines().count() as u64;
+    // What came before the session's event was sent is not of it.
+    assert!(practice > sent.sent() / 2 && practice <= sent.sent() + 1, "{practice} of {}", sent.sent());
     bench.figure(&format!("blocks that ran: {ran:?}"));
 }
