@@ -201,7 +201,7 @@ async fn a_record_that_holds_no_rows_goes_to_the_quarantine_and_one_of_another_v
     };
     // As if an earlier run had left them.
     bench.ledger.recover(bench.ledger.source("ecu"), 12);
-    bench.spill.append(Priority::Normal, vec![record(b"\x01\xff\xff", 5), record(b"\x63abc", 7)]).await.unwrap();
+    bench.spill.append(Priority::Normal, vec![record(b"\x02\xff\xff", 5), record(b"\x63abc", 7)]).await.unwrap();
     bench.send(&[("a", 1)]).await;
     bench.until("settled", |b| b.counts().quarantined == 5 && b.counts().stored == 1).await;
     let turns = bench.stats.snapshot().turns;
