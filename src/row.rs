@@ -10,6 +10,8 @@
 
 use bincode::{Decode, Encode};
 
+mod earlier;
+
 /// Version of [`Rows::encode`].
 const ROWS_VERSION: u8 = 2;
 /// One day in µs.
@@ -111,10 +113,10 @@ pub struct SampleRow {
     pub device: String,
     /// Key: the device's start.
     pub boot: i64,
+    /// Key: device time, µs.
+    pub d: i64,
     /// Key: the physical value.
     pub v: f64,
-    /// Device time, µs.
-    pub d: i64,
     /// Its flags.
     pub quality: i32,
     /// The process that made it.
@@ -337,63 +339,24 @@ impl Rows {
     /// If the version is unknown or the bytes are damaged; nothing larger than the input is allocated first.
     pub fn decode(bytes: &[u8]) -> Result<Self, RowsError> {
         let (&version, body) = bytes.split_first().ok_or_else(|| RowsError::Damaged("empty".into()))?;
-        if version != ROWS_VERSION {
-            return Err(RowsError::Version(version));
+        match version {
+            ROWS_VERSION => decode_body(body),
+            1 => decode_body::<earlier::RowsV1>(body).map(Self::from),
+            _ => Err(RowsError::Version(version)),
         }
-        // bincode's limit counts decoded bytes; a row never shrinks below a quarter of its decoded size.
-        let config = bincode::config::standard().with_limit::<{ 256 << 20 }>();
-        let (rows, used) =
-            bincode::decode_from_slice(body, config).map_err(|error| RowsError::Damaged(error.to_string()))?;
-        if used != body.len() {
-            return Err(RowsError::Damaged(format!("{} bytes too many", body.len() - used)));
-        }
-        Ok(rows)
     }
+}
+
+fn decode_body<T: Decode<()>>(body: &[u8]) -> Result<T, RowsError> {
+    // bincode's limit counts decoded bytes; a row never shrinks below a quarter of its decoded size.
+    let config = bincode::config::standard().with_limit::<{ 256 << 20 }>();
+    let (rows, used) =
+        bincode::decode_from_slice(body, config).map_err(|error| RowsError::Damaged(error.to_string()))?;
+    if used != body.len() {
+        return Err(RowsError::Damaged(format!("{} bytes too many", body.len() - used)));
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_come_back_from_the_spill_as_they_were() {
-        let chunk = ChunkRow {
-            car: "44".into(),
-            device: "ecu".into(),
-            bucket: 60_000_000,
-            channel: "engine.rpm".into(),
-            t0: 61_000_000,
-            writer: [7; 16],
-            seq: 3,
-            boot: 9,
-            d0: 61_000_000,
-            t1: 61_100_000,
-            n: 2,
-            v_min: Some(1.5),
-            v_max: None,
-            v_mean: Some(-0.0),
-            v_last: Some(2.0),
-            quality: 1,
-            codec: 0,
-            data: vec![1, 2, 3],
-            layout: Layout::Rows,
-        };
-        let rows = Rows { chunks: vec![chunk], ..Rows::default() };
-        assert_eq!(Rows::decode(&rows.encode()).unwrap(), rows);
-        assert_eq!(rows.samples(), 2);
-    }
-
-    #[test]
-    fn damaged_or_unknown_rows_are_refused_with_the_reason() {
-        assert!(matches!(Rows::decode(&[]), Err(RowsError::Damaged(_))));
-        assert!(matches!(Rows::decode(&[9, 0]), Err(RowsError::Version(9))));
-        let mut bytes = Rows::default().encode();
-        bytes.push(0);
-        assert!(Rows::decode(&bytes).unwrap_err().to_string().contains("1 bytes too many"));
-    }
-
-    #[test]
-    fn days_before_1970_are_negative() {
-        assert_eq!((day_of(-1), day_of(0), day_of(DAY_US)), (-1, 0, 1));
-    }
-}
+mod tests;

@@ -73,6 +73,15 @@ impl Channels {
     }
 }
 
+impl Channels {
+    /// Forgets those that came after the first `count`: a message that is none must not use up what a source may have.
+    fn keep(&mut self, count: usize) {
+        for meta in self.metas.drain(count..) {
+            self.numbers.remove(&meta.name);
+        }
+    }
+}
+
 /// One car that this source brings samples of: those with a time, and those without.
 struct Car {
     timed: Series,
@@ -245,11 +254,15 @@ impl Format for Json {
             // `check` refuses this format on a byte stream; should it happen, nothing vanishes.
             Body::Stream(bytes) => (Bytes::new(), bytes),
         };
+        let known = self.channels.metas.len();
         let channels = &mut self.channels;
         let taken = self.message.take(&payload, &mut |name| channels.find(name));
         let car = match taken.and_then(|()| self.car(&topic)) {
             Ok(car) => car,
-            Err(reason) => return out.push(malformed(&self.spec, arrival, &topic, payload, reason)),
+            Err(reason) => {
+                self.channels.keep(known);
+                return out.push(malformed(&self.spec, arrival, &topic, payload, reason));
+            }
         };
         self.spec.gauges.frames.fetch_add(1, Ordering::Relaxed);
         // Without a time of its own a message cannot be told from one that says the same again.

@@ -338,6 +338,8 @@ fn what_is_wrong_is_quarantined_whole_with_the_reason_and_settles_then() {
         (r#"{"ts": 1e30, "values": {"a": 1}}"#, "is not a time in ms"),
         (r#"{"ts": 1, "values": {"a": [1]}}"#, "neither a number nor a text"),
         (r#"{"ts": 1, "values": {"": 1}}"#, "a channel's name"),
+        (r#"{"ts": 1, "values": {"a": 1}, "ts": 2}"#, "ts is named twice"),
+        (r#"{"ts": 1, "values": {"a": 1}, "values": {}}"#, "values is named twice"),
         (r#"{"ts": 1, "values": {"a\n": "x"}}"#, "a channel's name"),
         (&format!(r#"{{"ts": 1, "values": {{"a": 1, "t": "{long}"}}}}"#), "at most 4096"),
     ];

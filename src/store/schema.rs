@@ -305,7 +305,7 @@ mod tests {
             keys,
             [
                 "chunks: car device bucket / channel t0 writer seq",
-                "samples: car channel bucket / t device boot v",
+                "samples: car channel bucket / t device boot d v",
                 "extents: car day / layout device channel bucket",
                 "channels: car / device channel since",
                 "clocks: car / device boot from_us",

@@ -9,6 +9,8 @@ use crate::sample::{ChannelMeta, Column, DeviceTime, Flags, Quality, Times, Unix
 
 /// No place.
 const NONE: u32 = u32::MAX;
+/// What came later than this after the first is no part of its batch: times are judged by when the batch came.
+const RECEIVED_WITHIN_US: i64 = 100_000;
 
 /// What is gathered of one series, and whose it is.
 #[derive(Default)]
@@ -49,9 +51,12 @@ pub(super) struct Taken {
 
 impl Gathered {
     /// Whether a message's samples may be added: its receipt settles then with that of the others. `false` if there are
-    /// none yet, or what they came with is void.
+    /// none yet, they came long before, or what they came with is void.
     pub(super) fn joins(&mut self, arrival: &Arrival) -> bool {
         let Some(head) = &mut self.head else { return false };
+        if arrival.received.0.abs_diff(head.received.0) > RECEIVED_WITHIN_US as u64 {
+            return false;
+        }
         if arrival.receipt.is_none() || head.receipt.same_frame(&arrival.receipt) {
             return true;
         }

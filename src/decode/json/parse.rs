@@ -123,12 +123,20 @@ impl<'de> Visitor<'de> for OneRecord<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let (mut ms, mut has_values) = (None, false);
+        let (mut ms, mut has_ts, mut has_values) = (None, false, false);
         while let Some(Key(key)) = map.next_key()? {
             match &*key {
-                "ts" => ms = map.next_value::<Option<f64>>()?,
+                "ts" => {
+                    let twice = std::mem::replace(&mut has_ts, true);
+                    ms = map.next_value::<Option<f64>>()?;
+                    if twice {
+                        self.0.wrong("ts is named twice".into());
+                    }
+                }
                 "values" => {
-                    has_values = true;
+                    if std::mem::replace(&mut has_values, true) {
+                        self.0.wrong("values is named twice".into());
+                    }
                     map.next_value_seed(Values(self.0.again()))?;
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
@@ -222,7 +230,7 @@ impl Value<'_, '_, '_> {
         if message.places.len() <= at {
             message.places.resize(at + 1, 0);
         }
-        // Of a channel that a record names twice the last value counts, as JSON's readers have it.
+        // Of a number that a record names twice the last counts, as JSON's readers have it.
         match message.numbers.get_mut(message.places[at]) {
             Some(twice) if twice.0 == channel && message.places[at] >= of_record => twice.1 = value,
             _ => {

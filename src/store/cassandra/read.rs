@@ -137,9 +137,9 @@ impl Cassandra {
     }
 
     pub(super) async fn read_samples(&self, car: &str, channel: &str, bucket: i64) -> Result<Vec<SampleRow>, Failure> {
-        type Values = (String, String, i64, i64, String, i64, f64, i64, Option<CqlTimestamp>, i32, Vec<u8>, i64);
+        type Values = (String, String, i64, i64, String, i64, i64, f64, Option<CqlTimestamp>, i32, Vec<u8>, i64);
         self.select(Kind::Select("samples", OF_SAMPLES), (car, channel, bucket), |values: Values| {
-            let (_car, channel, _bucket, t, device, boot, v, d, _at, quality, writer, seq) = values;
+            let (_car, channel, _bucket, t, device, boot, d, v, _at, quality, writer, seq) = values;
             Ok(SampleRow { t, device, boot, v, d, quality, writer: writer_of(writer, &channel)?, seq })
         })
         .await

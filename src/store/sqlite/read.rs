@@ -130,15 +130,15 @@ pub(super) fn chunks(
 }
 
 pub(super) fn samples(connection: &Connection, car: &str, channel: &str, bucket: i64) -> Result<Vec<SampleRow>, Error> {
-    let tail = "WHERE car = ?1 AND channel = ?2 AND bucket = ?3 ORDER BY t, device, boot, v";
+    let tail = "WHERE car = ?1 AND channel = ?2 AND bucket = ?3 ORDER BY t, device, boot, d, v";
     select(connection, "samples", tail, params![car, channel, bucket], |v| {
         (0..3).for_each(|_| v.skip()); // the partition
         Ok(SampleRow {
             t: v.next()?,
             device: v.next()?,
             boot: v.next()?,
-            v: v.double()?,
             d: v.next()?,
+            v: v.double()?,
             quality: {
                 v.skip(); // at
                 v.next()?

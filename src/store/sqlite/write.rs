@@ -102,8 +102,8 @@ fn samples(transaction: &Transaction<'_>, of: &ChunkRow) -> Result<(), rusqlite:
             sample.t,
             of.device,
             of.boot,
-            Double::new(sample.v),
             sample.d,
+            Double::new(sample.v),
             at,
             quality,
             of.writer,
@@ -167,8 +167,8 @@ fn delete_in(transaction: &Transaction<'_>, extent: &ExtentRow, rows_max: usize)
     if extent.layout == Layout::Rows.as_str() {
         return transaction
             .prepare_cached(
-                "DELETE FROM samples WHERE (car, channel, bucket, t, device, boot, v) IN \
-                   (SELECT car, channel, bucket, t, device, boot, v FROM samples \
+                "DELETE FROM samples WHERE (car, channel, bucket, t, device, boot, d, v) IN \
+                   (SELECT car, channel, bucket, t, device, boot, d, v FROM samples \
                      WHERE car = ?1 AND channel = ?2 AND bucket = ?3 AND device = ?4 LIMIT ?5)",
             )?
             .execute(params![car, channel, bucket, device, rows_max as i64]);
