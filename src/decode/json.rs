@@ -71,9 +71,7 @@ impl Channels {
         self.numbers.insert(name, number);
         Ok(number)
     }
-}
 
-impl Channels {
     /// Forgets those that came after the first `count`: a message that is none must not use up what a source may have.
     fn keep(&mut self, count: usize) {
         for meta in self.metas.drain(count..) {
@@ -119,7 +117,6 @@ impl Series {
         let Some(batch) = self.gathered.take(metas) else { return };
         let tally = spec.ledger.receive(spec.id, batch.samples);
         self.gauges.samples += batch.samples;
-        spec.gauges.set_device(&self.key, &self.gauges);
         let (origin, columns, custody) =
             (self.origin.clone(), batch.columns, Custody { receipt: batch.receipt, tally });
         let (accepted_at, received) = (batch.accepted_at, batch.received);

@@ -10,7 +10,7 @@ use crate::sample::{ChannelMeta, Column, DeviceTime, Flags, Quality, Times, Unix
 /// No place.
 const NONE: u32 = u32::MAX;
 /// What came later than this after the first is no part of its batch: times are judged by when the batch came.
-const RECEIVED_WITHIN_US: i64 = 100_000;
+const RECEIVED_WITHIN_US: u64 = 100_000;
 
 /// What is gathered of one series, and whose it is.
 #[derive(Default)]
@@ -54,7 +54,7 @@ impl Gathered {
     /// none yet, they came long before, or what they came with is void.
     pub(super) fn joins(&mut self, arrival: &Arrival) -> bool {
         let Some(head) = &mut self.head else { return false };
-        if arrival.received.0.abs_diff(head.received.0) > RECEIVED_WITHIN_US as u64 {
+        if arrival.received.0.abs_diff(head.received.0) > RECEIVED_WITHIN_US {
             return false;
         }
         if arrival.receipt.is_none() || head.receipt.same_frame(&arrival.receipt) {
