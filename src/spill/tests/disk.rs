@@ -85,6 +85,15 @@ impl Mount {
         run("perl", &["-e", script, self.path()]).unwrap();
     }
 
+    /// Each request of a page. Of a larger one that a full file system behind it cuts short, a loop device says that it is
+    /// done, and so does the sync: a disk that nothing above it can find out.
+    fn page_by_page(&self) {
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        let device = mounts.lines().find(|line| line.split(' ').nth(1) == Some(self.path())).unwrap();
+        let name = device.split(' ').next().unwrap().trim_start_matches("/dev/");
+        std::fs::write(format!("/sys/block/{name}/queue/max_sectors_kb"), "4").unwrap();
+    }
+
     fn power_on(&self) {
         run("umount", &[self.path()]).unwrap();
         self.mount("loop").unwrap();
@@ -308,6 +317,7 @@ async fn a_directory_that_cannot_be_made_is_named() {
 async fn a_disk_whose_syncs_fail_and_then_say_yes_is_not_believed() {
     let Some(small) = Mount::tmpfs(24) else { return };
     let Some(mount) = Mount::in_dir(&small.dir, 64) else { return };
+    mount.page_by_page();
     let config = mount.config(Overflow::Block);
     let (spill, ..) = open(&config, &RealFs);
     let (mut durable, mut refused) = (Vec::new(), 0);
