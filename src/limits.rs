@@ -284,6 +284,15 @@ pub const READ_FAULTS_LISTED_MAX: usize = 20;
 pub const EXPORT_BLOCKS_MAX: usize = 2;
 /// Rows of one Parquet row group: 36 MiB of columns while it is gathered.
 pub const PARQUET_GROUP_ROWS_MAX: usize = 1_000_000;
+/// Columns of a wide table: more than any car has channels.
+pub const WIDE_COLUMNS_MAX: usize = 10_000;
+/// Cells of a wide table that are gathered before they are written, 9 B each: 9 MiB.
+pub const WIDE_BATCH_CELLS: usize = 1024 * 1024;
+/// Cells of a wide table's Parquet row group: 64 MiB while it is gathered, encoded.
+pub const WIDE_GROUP_CELLS: usize = 8 * WIDE_BATCH_CELLS;
+const _: () = assert!(WIDE_COLUMNS_MAX < WIDE_BATCH_CELLS);
+/// Rows of one batch of an Arrow stream: 3 MiB.
+pub const ARROW_BATCH_ROWS: usize = 64 * 1024;
 /// Bytes of one line of a manifest; a slot's line has about 200.
 pub const MANIFEST_LINE_BYTES_MAX: usize = 64 * 1024;
 /// Channels that are named as not in the manifest; the rest are counted.

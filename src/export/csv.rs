@@ -59,14 +59,14 @@ impl<W: Write + Send> Sink<W> for CsvSink<W> {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> io::Result<W> {
+    fn finish(mut self: Box<Self>, _last: bool) -> io::Result<W> {
         self.out.flush()?;
         Ok(self.out)
     }
 }
 
 /// A field, in quotes where it needs them.
-fn quote(out: &mut Vec<u8>, field: &str) {
+pub(super) fn quote(out: &mut Vec<u8>, field: &str) {
     if !field.contains(['"', ',', '\n', '\r']) {
         out.extend_from_slice(field.as_bytes());
         return;

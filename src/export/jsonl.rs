@@ -56,7 +56,7 @@ impl<W: Write + Send> Sink<W> for JsonlSink<W> {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> io::Result<W> {
+    fn finish(mut self: Box<Self>, _last: bool) -> io::Result<W> {
         self.out.flush()?;
         Ok(self.out)
     }

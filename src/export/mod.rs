@@ -5,8 +5,9 @@
 //! manifest. Reading and writing run side by side, a few blocks apart, so memory does not grow with the
 //! length of an export (the reader's module names its bound and where that does not hold).
 //!
-//! Deliberately absent: Arrow, uploads, and any printing: words are the command line's affair.
+//! Deliberately absent: uploads, and any printing: words are the command line's affair.
 
+mod arrow;
 mod audit;
 mod csv;
 mod gaps;
@@ -21,11 +22,13 @@ mod plan;
 mod progress;
 mod reader;
 mod sessions;
+mod shape;
 mod sink;
 mod target;
 #[cfg(test)]
 mod testing;
 mod time;
+mod wide;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,6 +49,7 @@ pub use reader::{Reader, Reading};
 pub use sessions::{Lap, Session, Wanted, sessions, time_of};
 pub use sink::Format;
 pub use time::{TimeError, parse_time, time_text};
+pub use wide::{Rule, Wide, WideRows};
 
 use crate::limits::EXPORT_BLOCKS_MAX;
 use crate::sample::UnixMicros;
@@ -65,6 +69,8 @@ pub struct ExportOptions {
     pub to: Option<UnixMicros>,
     /// In which form.
     pub format: Format,
+    /// As a table with a column for each channel instead of a row for each sample.
+    pub wide: Option<Wide>,
     /// To which file; stdout if absent.
     pub output: Option<PathBuf>,
     /// What it is an export of, in words: an interrupted one is gone on with if its words are the same. Without them each
@@ -102,6 +108,9 @@ pub enum ExportError {
     /// The store did not answer, or a person has to act first.
     #[error("read the store: {0}")]
     Store(#[from] StoreError),
+    /// There is no wide table of what was asked for.
+    #[error("{0}")]
+    Wide(String),
     /// The output could not be written.
     #[error("write {target}: {source}")]
     Output {
@@ -213,6 +222,7 @@ pub async fn export(
     };
     let Some(begun) = begun else { return Err(ExportError::Interrupted { kept: target.kept() }) };
     let mut reading = begun?;
+    target.begin(options, reading.described())?;
     let (query, earlier) = target.left(options);
     if let (true, Some(from)) = (earlier.samples > 0, query.from_us) {
         tracing::info!(samples = earlier.samples, until = time_text(from), "going on with what an earlier export left");

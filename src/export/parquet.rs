@@ -1,12 +1,13 @@
-//! Parquet, one row a sample: what pandas, DuckDB and Spark read without a word.
+//! Parquet: what pandas, DuckDB and Spark read without a word.
 //!
-//! Columns `t_us` (timestamp, µs, UTC), `car`, `device`, `boot`, `d_us`, `channel`, `unit` (dictionary
+//! One row a sample: columns `t_us` (timestamp, µs, UTC), `car`, `device`, `boot`, `d_us`, `channel`, `unit` (dictionary
 //! strings), `value`, `quality`; Snappy. The footer says `pitwire.schema_version`.
 //!
 //! Bounded: a row group has [`PARQUET_GROUP_ROWS_MAX`] rows; they are gathered as blocks of 32 bytes a
 //! sample and turned into columns one after the other, in slices.
 
 mod dictionary;
+mod table;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -23,6 +24,7 @@ use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnDescPtr, ColumnPath};
 
 use self::dictionary::Dictionary;
+pub(super) use self::table::ParquetTable;
 use super::merge::{Block, ReadSample, Series};
 use super::sink::Sink;
 use crate::limits::PARQUET_GROUP_ROWS_MAX;
@@ -31,6 +33,8 @@ use crate::limits::PARQUET_GROUP_ROWS_MAX;
 pub const PARQUET_SCHEMA_VERSION: u32 = 1;
 /// Key of that version in the footer.
 pub const PARQUET_SCHEMA_KEY: &str = "pitwire.schema_version";
+
+const CREATED_BY: &str = concat!("pitwire ", env!("CARGO_PKG_VERSION"));
 
 const SCHEMA: &str = "message samples {
     REQUIRED INT64 t_us (TIMESTAMP(MICROS,true));
@@ -61,7 +65,7 @@ fn file_writer<W: Write + Send>(out: W) -> parquet::errors::Result<SerializedFil
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_max_row_group_row_count(Some(PARQUET_GROUP_ROWS_MAX))
-        .set_created_by(concat!("pitwire ", env!("CARGO_PKG_VERSION")).into())
+        .set_created_by(CREATED_BY.into())
         .set_key_value_metadata(Some(vec![KeyValue::new(
             PARQUET_SCHEMA_KEY.into(),
             PARQUET_SCHEMA_VERSION.to_string(),
@@ -77,10 +81,21 @@ fn file_writer<W: Write + Send>(out: W) -> parquet::errors::Result<SerializedFil
 
 /// One file with the row groups of several, as they are: nothing is encoded anew.
 pub(super) fn join<W: Write + Send>(out: W, files: impl Iterator<Item = io::Result<File>>) -> io::Result<W> {
-    let mut writer = file_writer(out).map_err(io_error)?;
+    let (mut out, mut joined) = (Some(out), None);
     for file in files {
         let file = file?;
         let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(io_error)?;
+        if let Some(out) = out.take() {
+            // All of them have the schema and the words of the first.
+            let of = metadata.file_metadata();
+            let properties = WriterProperties::builder()
+                .set_created_by(CREATED_BY.into())
+                .set_key_value_metadata(of.key_value_metadata().cloned());
+            let schema = of.schema_descr().root_schema_ptr();
+            let writer = SerializedFileWriter::new(out, schema, Arc::new(properties.build()));
+            joined = Some(writer.map_err(io_error)?);
+        }
+        let Some(writer) = &mut joined else { continue };
         for group in metadata.row_groups() {
             let mut to = writer.next_row_group().map_err(io_error)?;
             for column in group.columns() {
@@ -97,6 +112,11 @@ pub(super) fn join<W: Write + Send>(out: W, files: impl Iterator<Item = io::Resu
             to.close().map_err(io_error)?;
         }
     }
+    let Some(writer) = joined else { return Err(io::Error::other("nothing to join")) };
+    ended(writer)
+}
+
+fn ended<W: Write + Send>(writer: SerializedFileWriter<W>) -> io::Result<W> {
     let mut out = writer.into_inner().map_err(io_error)?;
     out.flush()?;
     Ok(out)
@@ -158,13 +178,11 @@ impl<W: Write + Send> Sink<W> for ParquetSink<W> {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> io::Result<W> {
+    fn finish(mut self: Box<Self>, _last: bool) -> io::Result<W> {
         if !self.rows.is_empty() {
             self.write_group().map_err(io_error)?;
         }
-        let mut out = self.writer.into_inner().map_err(io_error)?;
-        out.flush()?;
-        Ok(out)
+        ended(self.writer)
     }
 }
 

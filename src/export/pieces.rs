@@ -27,8 +27,10 @@ use serde::{Deserialize, Serialize};
 
 use super::mapping::ClockDigests;
 use super::merge::{Block, ReadCounts};
-use super::sink::{Format, Sink, sink};
-use super::{ExportError, ExportOptions, parquet};
+use super::shape::Shape;
+use super::sink::{Format, Sink};
+use super::wide::Column;
+use super::{ExportError, ExportOptions, arrow, parquet};
 
 /// Of the state's fields and their meaning.
 const VERSION: u32 = 1;
@@ -72,13 +74,26 @@ pub(super) struct State {
     pub(super) counts: ReadCounts,
     /// By what clocks they were placed: a digest for each boot that was known.
     pub(super) clocks: ClockDigests,
+    /// The columns of a wide table: pieces that are joined have the same.
+    columns: Option<Vec<Column>>,
 }
 
 impl State {
     /// Of an export that has nothing yet.
     fn fresh(of: Option<String>, from_us: Option<i64>, to_us: Option<i64>) -> Self {
         let (counts, clocks) = (ReadCounts::default(), ClockDigests::new());
-        Self { version: VERSION, of, from_us, to_us, pieces: 0, until_us: None, complete: false, counts, clocks }
+        Self {
+            version: VERSION,
+            of,
+            from_us,
+            to_us,
+            pieces: 0,
+            until_us: None,
+            complete: false,
+            counts,
+            clocks,
+            columns: None,
+        }
     }
 
     /// What `dir` holds to go on with, for an export of the same as `fresh`; otherwise what it is of, in words.
@@ -95,6 +110,14 @@ impl State {
             return Ok(Err(state.of.unwrap_or_else(|| "something without a name".into())));
         }
         let Some(of) = &fresh.of else { return Ok(Ok(None)) };
+        let mut state = state;
+        if state.to_us.is_none() {
+            // The session that was open has ended since; `--to` itself is among the words.
+            state.to_us = fresh.to_us;
+            if state.until_us.zip(fresh.to_us).is_some_and(|(until, to)| until > to) {
+                return Ok(Ok(None));
+            }
+        }
         if !is_near(state.from_us, fresh.from_us) || !is_near(state.to_us, fresh.to_us) {
             return Ok(Err(format!("{of} as it was meant then")));
         }
@@ -110,6 +133,7 @@ pub(super) struct Pieces {
     /// Held until it is dropped.
     _lock: File,
     format: Format,
+    shape: Shape,
     pub(super) state: State,
     open: Option<Piece>,
     /// How long a piece takes: what a kill costs at most.
@@ -160,7 +184,7 @@ impl Pieces {
         };
         let goes_on = left.is_some();
         let (path, state) = (path.to_owned(), left.unwrap_or(fresh));
-        let pieces = Self { path, dir, _lock: lock, format, state, open: None, every, over: false };
+        let pieces = Self { path, dir, _lock: lock, format, shape: Shape::Long, state, open: None, every, over: false };
         if !goes_on {
             // Nothing may go on with an old state and new pieces.
             let cleared = pieces.clear_files();
@@ -185,7 +209,7 @@ impl Pieces {
         let open = match &mut self.open {
             Some(open) => open,
             open => {
-                let sink = sink(format, BufWriter::new(File::create(file)?), first)?;
+                let sink = self.shape.sink(format, BufWriter::new(File::create(file)?), first)?;
                 open.insert(Piece { sink, samples: 0, began: Instant::now() })
             }
         };
@@ -197,11 +221,25 @@ impl Pieces {
         Ok(())
     }
 
+    /// What the rows are, before the first is written.
+    pub(super) fn begin(&mut self, shape: Shape) {
+        self.shape = shape;
+    }
+
+    /// The columns that it began with, or those that are `found` if it has none yet.
+    pub(super) fn columns_or<E>(&mut self, found: impl FnOnce() -> Result<Vec<Column>, E>) -> Result<Vec<Column>, E> {
+        let columns = match self.state.columns.take() {
+            Some(columns) => columns,
+            None => found()?,
+        };
+        Ok(self.state.columns.insert(columns).clone())
+    }
+
     /// Makes durable what was written, as a piece with everything before `until_us`.
     fn end_piece(&mut self, until_us: Option<i64>, counts: &ReadCounts) -> io::Result<()> {
         let mut state = State { until_us, counts: counts.clone(), ..self.state.clone() };
         if let Some(open) = self.open.take() {
-            open.sink.finish()?.into_inner()?.sync_all()?;
+            open.sink.finish(until_us.is_none())?.into_inner()?.sync_all()?;
             state.pieces += 1;
         }
         state.complete = until_us.is_none();
@@ -219,10 +257,12 @@ impl Pieces {
     /// Everything was read, and `counts` was met: makes it final.
     pub(super) fn commit(mut self, counts: &ReadCounts) -> io::Result<()> {
         if !self.state.complete {
-            if self.state.pieces == 0 && self.open.is_none() {
-                // Nothing was there: a file of the format without samples.
-                let file = BufWriter::new(File::create(self.piece(0))?);
-                self.open = Some(Piece { sink: sink(self.format, file, true)?, samples: 0, began: Instant::now() });
+            // A table's last rows may wait behind the last piece; and nothing at all is a file of the format too.
+            if self.open.is_none() && (self.state.pieces == 0 || matches!(self.shape, Shape::Wide(_))) {
+                let first = self.state.pieces == 0;
+                let file = BufWriter::new(File::create(self.piece(self.state.pieces))?);
+                let sink = self.shape.sink(self.format, file, first)?;
+                self.open = Some(Piece { sink, samples: 0, began: Instant::now() });
             }
             self.end_piece(None, counts)?;
         }
@@ -273,13 +313,15 @@ impl Pieces {
         let whole = self.dir.join(WHOLE);
         let mut out = BufWriter::new(File::create(&whole)?);
         let pieces = (0..self.state.pieces).map(|index| File::open(self.piece(index)));
-        if self.format == Format::Parquet {
-            out = parquet::join(out, pieces)?;
-        } else {
-            for piece in pieces {
-                let mut piece = piece?;
-                piece.rewind()?;
-                io::copy(&mut piece, &mut out)?;
+        match self.format {
+            Format::Parquet => out = parquet::join(out, pieces)?,
+            Format::Arrow => out = arrow::join(out, pieces)?,
+            Format::Csv | Format::Jsonl => {
+                for piece in pieces {
+                    let mut piece = piece?;
+                    piece.rewind()?;
+                    io::copy(&mut piece, &mut out)?;
+                }
             }
         }
         out.into_inner()?.sync_all()?;

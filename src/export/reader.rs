@@ -176,6 +176,11 @@ impl Reading<'_> {
         }
     }
 
+    /// Every channel that was described.
+    pub(super) fn described(&self) -> &[ChannelRow] {
+        &self.channels
+    }
+
     /// By which clocks samples are placed.
     pub(super) fn clock_digests(&self) -> ClockDigests {
         self.merge.clock_digests()

@@ -1,11 +1,8 @@
-//! Blocks of samples to bytes: one sink for each format.
+//! Blocks of samples to bytes: what a sink of each format does (`shape` chooses one).
 
 use std::io::{self, Write};
 
-use super::csv::CsvSink;
-use super::jsonl::JsonlSink;
 use super::merge::Block;
-use super::parquet::ParquetSink;
 
 /// What an export writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +11,18 @@ pub enum Format {
     Csv,
     /// One JSON object a line.
     Jsonl,
-    /// Apache Parquet, one row a sample.
+    /// Apache Parquet.
     Parquet,
+    /// Apache Arrow's IPC stream.
+    Arrow,
+}
+
+impl Format {
+    /// Whether it is no text.
+    #[must_use]
+    pub const fn is_binary(self) -> bool {
+        matches!(self, Self::Parquet | Self::Arrow)
+    }
 }
 
 impl std::str::FromStr for Format {
@@ -26,7 +33,8 @@ impl std::str::FromStr for Format {
             "csv" => Ok(Self::Csv),
             "jsonl" => Ok(Self::Jsonl),
             "parquet" => Ok(Self::Parquet),
-            other => Err(format!("format `{other}` is unknown; write csv, jsonl or parquet")),
+            "arrow" => Ok(Self::Arrow),
+            other => Err(format!("format `{other}` is unknown; write csv, jsonl, parquet or arrow")),
         }
     }
 }
@@ -37,6 +45,7 @@ impl std::fmt::Display for Format {
             Self::Csv => "csv",
             Self::Jsonl => "jsonl",
             Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
         })
     }
 }
@@ -46,17 +55,9 @@ pub(super) trait Sink<W>: Send {
     /// Writes `block`, or keeps it until there is enough.
     fn write(&mut self, block: Block) -> io::Result<()>;
 
-    /// Writes what is left and gives the output back, flushed.
-    fn finish(self: Box<Self>) -> io::Result<W>;
-}
-
-/// The sink for `format`; `first` unless it goes on after another of the same file.
-pub(super) fn sink<W: Write + Send + 'static>(format: Format, out: W, first: bool) -> io::Result<Box<dyn Sink<W>>> {
-    Ok(match format {
-        Format::Csv => Box::new(CsvSink::new(out, first)?),
-        Format::Jsonl => Box::new(JsonlSink::new(out)),
-        Format::Parquet => Box::new(ParquetSink::new(out)?),
-    })
+    /// Writes what is left and gives the output back, flushed. Unless it is the `last` of a file, what is not complete
+    /// without what comes is left to the next one.
+    fn finish(self: Box<Self>, last: bool) -> io::Result<W>;
 }
 
 /// Bytes gathered before they are written.

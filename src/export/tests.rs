@@ -1,5 +1,9 @@
 use std::fs;
 
+use ::arrow_array::RecordBatch;
+use ::arrow_array::cast::AsArray as _;
+use ::arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use ::arrow_ipc::reader::StreamReader;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::record::RowAccessor;
 
@@ -27,6 +31,7 @@ fn options(format: Format, output: PathBuf) -> ExportOptions {
         from: None,
         to: None,
         format,
+        wide: None,
         output: Some(output),
         of: Some("car 44".into()),
         checkpoint: Duration::ZERO,
@@ -91,6 +96,61 @@ async fn parquet_reads_back_with_its_schema_and_version() {
     assert_eq!(rows[3].get_long(4).unwrap(), T + 2);
 }
 
+fn stream(bytes: Vec<u8>) -> Vec<RecordBatch> {
+    StreamReader::try_new(std::io::Cursor::new(bytes), None).unwrap().map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn arrow_has_the_columns_of_parquet_and_names_as_dictionaries() {
+    let batches = stream(exported(Format::Arrow).await);
+    let schema = batches[0].schema();
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["t_us", "car", "device", "boot", "d_us", "channel", "unit", "value", "quality"]);
+    assert_eq!(schema.metadata().get(PARQUET_SCHEMA_KEY).map(String::as_str), Some("1"));
+    let [batch] = &batches[..] else { panic!("{} batches", batches.len()) };
+    let text = |column: usize| {
+        let column = batch.column(column).as_dictionary::<Int32Type>();
+        let words = column.values().as_string::<i32>();
+        column.keys().values().iter().map(|&key| words.value(key as usize).to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(batch.column(0).as_primitive::<TimestampMicrosecondType>().values()[..2], [T, T + 1]);
+    assert_eq!(text(2)[..2], ["ecu", "a \"b\", c"]);
+    assert_eq!(text(5), ["rpm", "x,y", "rpm", "rpm", "rpm"]);
+    assert_eq!(text(6), ["1/min", "", "1/min", "1/min", "1/min"]);
+    assert_eq!(batch.column(3).as_primitive::<Int64Type>().values()[..2], [1, 7]);
+    assert_eq!(batch.column(7).as_primitive::<Float64Type>().value(3), -1e300);
+    assert_eq!(batch.column(8).as_primitive::<Int32Type>().values()[..2], [1, 0]);
+}
+
+#[tokio::test]
+async fn a_wide_table_is_the_same_in_each_format_and_says_its_units() {
+    let folder = tempfile::tempdir().unwrap();
+    let wide = Wide { rows: WideRows::At { channel: "rpm".into() }, max_age_us: 1_000 };
+    let mut written = Vec::new();
+    for format in [Format::Csv, Format::Jsonl, Format::Parquet, Format::Arrow] {
+        let path = folder.path().join(format.to_string());
+        let options = ExportOptions { wide: Some(wide.clone()), ..options(format, path.clone()) };
+        export(store().await, &options, CancellationToken::new()).await.unwrap();
+        written.push(fs::read(path).unwrap());
+    }
+    let [csv, jsonl, parquet, arrow] = <[Vec<u8>; 4]>::try_from(written).unwrap();
+    let expected = "time,t_us,car,rpm\n2026-05-01T14:03:00.000000Z,1777644180000000,44,0.1\n\
+        2026-05-01T14:03:00.000001Z,1777644180000001,44,NaN\n2026-05-01T14:03:00.000002Z,1777644180000002,44,-1e300\n\
+        2026-05-01T14:03:01.000000Z,1777644181000000,44,inf\n";
+    assert_eq!(String::from_utf8(csv).unwrap(), expected);
+    let first = r#"{"time":"2026-05-01T14:03:00.000000Z","t_us":1777644180000000,"car":"44","rpm":0.1}"#;
+    let jsonl = String::from_utf8(jsonl).unwrap();
+    assert_eq!(jsonl.lines().next(), Some(first));
+    assert!(jsonl.lines().nth(1).unwrap().ends_with(r#""rpm":null}"#), "no number");
+    let file = SerializedFileReader::new(bytes::Bytes::from(parquet)).unwrap();
+    let rows: Vec<_> = file.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 4);
+    assert_eq!((rows[2].get_string(1).unwrap().as_str(), rows[2].get_double(2).unwrap()), ("44", -1e300));
+    let batches = stream(arrow);
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
+    assert_eq!(batches[0].schema().field(2).metadata().get("unit").map(String::as_str), Some("1/min"));
+}
+
 #[tokio::test]
 async fn parquet_closes_a_row_group_when_it_is_full() {
     let store = store().await;
@@ -99,7 +159,7 @@ async fn parquet_closes_a_row_group_when_it_is_full() {
     while let Some(block) = reading.next().await.unwrap() {
         sink::Sink::write(&mut sink, block).unwrap();
     }
-    let bytes = sink::Sink::finish(Box::new(sink)).unwrap();
+    let bytes = sink::Sink::finish(Box::new(sink), true).unwrap();
     let file = SerializedFileReader::new(bytes::Bytes::from(bytes)).unwrap();
     let rows: Vec<i64> = file.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
     assert_eq!(rows, [2, 2, 1]);
@@ -174,6 +234,11 @@ async fn an_export_that_is_cut_off_after_each_piece_has_each_sample_once() {
     let metadata = file.metadata().file_metadata();
     assert!(metadata.key_value_metadata().unwrap().iter().any(|pair| pair.key == PARQUET_SCHEMA_KEY));
     let times = file.get_row_iter(None).unwrap().map(|row| row.unwrap().get_timestamp_micros(0).unwrap());
+    assert_eq!(times.collect::<Vec<_>>(), expected);
+    let batches = stream(interrupted_everywhere(Format::Arrow).await);
+    let times = batches.iter().flat_map(|batch| {
+        batch.column(0).as_primitive::<TimestampMicrosecondType>().values().iter().copied().collect::<Vec<_>>()
+    });
     assert_eq!(times.collect::<Vec<_>>(), expected);
 }
 
@@ -287,8 +352,8 @@ async fn a_folder_that_is_not_there_and_a_range_without_time_are_named() {
 
 #[test]
 fn formats_have_the_names_of_the_command_line() {
-    for format in [Format::Csv, Format::Jsonl, Format::Parquet] {
+    for format in [Format::Csv, Format::Jsonl, Format::Parquet, Format::Arrow] {
         assert_eq!(format.to_string().parse(), Ok(format));
     }
-    assert!("xml".parse::<Format>().unwrap_err().contains("csv, jsonl or parquet"));
+    assert!("xml".parse::<Format>().unwrap_err().contains("csv, jsonl, parquet or arrow"));
 }

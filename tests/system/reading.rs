@@ -357,6 +357,7 @@ fn every_block_of_the_page_about_reading_runs() {
             format!("{} {}", python.display(), project("tools/read_chunks.py").display()),
         ),
         ("pitwire export".into(), format!("{} export", env!("CARGO_BIN_EXE_pitwire"))),
+        (r#""pitwire", "export""#.into(), format!(r#""{}", "export""#, env!("CARGO_BIN_EXE_pitwire"))),
         ("pitwire sessions".into(), format!("{} sessions", env!("CARGO_BIN_EXE_pitwire"))),
     ];
     let folder = bench.path("reading");

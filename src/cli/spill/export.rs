@@ -119,6 +119,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
             from: None,
             to: None,
             format,
+            wide: None,
             output,
             // What lies in a spill may be another thing the next time.
             of: None,
