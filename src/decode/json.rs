@@ -11,6 +11,7 @@
 //! What comes at once leaves as one batch: its columns grow over all messages, whose receipts are joined.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -37,14 +38,34 @@ pub(super) struct Json {
     spec: SourceSpec,
     gateway: Arc<Gateway>,
     cars: HashMap<Name, Car>,
+    /// The topic of the last message, and its car: the next one's as a rule.
+    last: Option<(Bytes, Name)>,
     channels: Channels,
-    seen: HashMap<u128, ReceiptWatch>,
+    seen: HashMap<u128, ReceiptWatch, BuildHasherDefault<Already>>,
     order: VecDeque<u128>,
     /// The latest time of receipt that a sample was given, µs by the gateway's counter.
     stamped_us: i64,
     /// Used again for each message.
     message: Message,
     content: Vec<u8>,
+}
+
+/// Of keys that are hashes already.
+#[derive(Default)]
+struct Already(u64);
+
+impl Hasher for Already {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64(bytes);
+    }
+
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64;
+    }
 }
 
 /// The source's channels by name and by number.
@@ -130,8 +151,9 @@ impl Json {
             spec,
             gateway,
             cars: HashMap::new(),
+            last: None,
             channels: Channels::default(),
-            seen: HashMap::new(),
+            seen: HashMap::default(),
             order: VecDeque::new(),
             stamped_us: i64::MIN,
             message: Message::default(),
@@ -140,7 +162,10 @@ impl Json {
     }
 
     /// The car that a message is of, followed from its first message on.
-    fn car(&mut self, topic: &[u8]) -> Result<Name, String> {
+    fn car(&mut self, topic: &Bytes) -> Result<Name, String> {
+        if let Some((_, car)) = self.last.as_ref().filter(|(last, _)| last == topic) {
+            return Ok(car.clone());
+        }
         let name = self.spec.car_of(topic)?;
         if !self.cars.contains_key(&name) {
             if self.cars.len() >= DEVICES_MAX {
@@ -151,6 +176,8 @@ impl Json {
             let untimed = Series::new(&name, &device, self.gateway.boot(), ClockBase::Boot);
             self.cars.insert(name.clone(), Car { timed, untimed });
         }
+        // Copied: it would keep what came with it.
+        self.last = Some((Bytes::copy_from_slice(topic), name.clone()));
         Ok(name)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::Arrival;
-use crate::receipt::Receipt;
+use crate::receipt::{Receipt, ReceiptWatch};
 use crate::sample::{ChannelMeta, Column, DeviceTime, Flags, Quality, Times, UnixMicros, Values};
 
 /// No place.
@@ -28,6 +28,8 @@ pub(super) struct Gathered {
 /// Of the first message: deadlines count from there, and the others' receipts settle with its own.
 struct Head {
     receipt: Receipt,
+    /// Of that receipt.
+    watch: ReceiptWatch,
     accepted_at: Instant,
     received: UnixMicros,
 }
@@ -62,10 +64,10 @@ impl Gathered {
         }
         if head.receipt.is_none() {
             // Nobody waits for the others.
-            head.receipt = arrival.receipt.clone();
+            (head.receipt, head.watch) = (arrival.receipt.clone(), arrival.receipt.watch());
             return true;
         }
-        match head.receipt.watch().join(arrival.receipt.clone()) {
+        match head.watch.join(arrival.receipt.clone()) {
             Ok(()) => true,
             Err(share) => {
                 share.settle();
@@ -77,7 +79,8 @@ impl Gathered {
     /// Begins with a message.
     pub(super) fn begin(&mut self, arrival: &Arrival) {
         let Arrival { accepted_at, received, .. } = *arrival;
-        self.head = Some(Head { receipt: arrival.receipt.clone(), accepted_at, received });
+        let (receipt, watch) = (arrival.receipt.clone(), arrival.receipt.watch());
+        self.head = Some(Head { receipt, watch, accepted_at, received });
     }
 
     /// Adds numbers of one time, by channel.
@@ -102,7 +105,7 @@ impl Gathered {
 
     /// All of it, if there is any.
     pub(super) fn take(&mut self, metas: &[Arc<ChannelMeta>]) -> Option<Taken> {
-        let Head { receipt, accepted_at, received } = self.head.take()?;
+        let Head { receipt, accepted_at, received, .. } = self.head.take()?;
         let column = |of: Growing| {
             self.places[of.channel as usize] = NONE;
             let channel = metas[of.channel as usize].clone();

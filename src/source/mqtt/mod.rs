@@ -2,7 +2,8 @@
 //!
 //! The event loop is always polled, since the keep-alive lives there; back-pressure is withholding
 //! acknowledgements: the broker sends at most its window ahead (`receive_maximum` in MQTT 5), and what does not fit
-//! into the pipeline yet waits here.
+//! into the pipeline yet waits here. Where a broker sends more than it may, the socket is left alone until there is room,
+//! but for a packet in [`CROWDED_REST`].
 //!
 //! A receipt that becomes void while its connection lives (a fault of ours, or memory ran out and a copy that came
 //! another way was dropped) would hold back every later acknowledgement: the connection is then given up, and the
@@ -48,6 +49,8 @@ const RECONNECT_AFTER_MAX: Duration = Duration::from_secs(5);
 const GATHER_FOR: Duration = Duration::from_millis(1);
 /// As long as batches follow each other closer than this.
 const FAST: Duration = Duration::from_millis(5);
+/// How long the socket is left alone where more waits than may: shorter than any keep-alive, for pings leave by it too.
+const CROWDED_REST: Duration = Duration::from_secs(1);
 /// How long a stop waits for acknowledgements to leave.
 const LAST_ACKS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -100,7 +103,7 @@ struct Source {
     /// Where the broker alone sets the window.
     window: Option<Window>,
     /// Received, and not yet in the pipeline: at most the broker's window of those that are acknowledged, and
-    /// `receive_maximum` others.
+    /// `receive_maximum` others; a packet each [`CROWDED_REST`] more.
     waiting: Waiting,
     /// When the last batch was.
     handed_on_at: Option<Instant>,
@@ -137,8 +140,8 @@ impl Source {
                     let sender = self.outlet.sender.clone();
                     let ask_at = self.ask_at(phase);
                     let weight = self.waiting.weight().filter(|_| sender.is_some());
-                    let full = self.waiting.is_full();
-                    let rest_until = self.rest_until.filter(|_| phase == Phase::Taking && !full);
+                    let (full, crowded) = (self.waiting.is_full(), self.is_crowded());
+                    let rest_until = self.rest_until.filter(|_| phase == Phase::Taking && (!full || crowded));
                     // In this order: all that came is read before a part of it is handed on.
                     tokio::select! {
                         biased;
@@ -191,6 +194,9 @@ impl Source {
                 Some(Ok(incoming)) => {
                     self.acknowledge_late();
                     self.incoming(incoming, phase != Phase::Taking);
+                    if self.is_crowded() {
+                        self.rest_until = Some(self.outlet.clock.now() + CROWDED_REST);
+                    }
                 }
                 Some(Err(lost)) => {
                     event_loop.forget();
@@ -211,6 +217,11 @@ impl Source {
                 }
             }
         }
+    }
+
+    /// Whether more waits than the broker may have sent.
+    fn is_crowded(&self) -> bool {
+        self.waiting.len() > usize::from(self.config.receive_maximum)
     }
 
     /// Hands the next batch on; after it the socket may rest.
@@ -284,13 +295,12 @@ impl Source {
             return self
                 .refuse("a message is too large (256 KiB): it is dropped, as brokers of MQTT 5 do by themselves");
         }
-        let message = self.raw(Body::Message { topic, payload }, receipt);
+        let message = self.raw(Body::Message { topic, payload }, receipt, now);
         self.waiting.push(message);
     }
 
-    fn raw(&self, body: Body, receipt: Receipt) -> RawMessage {
-        let clock = &self.outlet.clock;
-        RawMessage { body, accepted_at: clock.now(), received: clock.now_utc(), receipt }
+    fn raw(&self, body: Body, receipt: Receipt, accepted_at: std::time::Instant) -> RawMessage {
+        RawMessage { body, accepted_at, received: self.outlet.clock.now_utc(), receipt }
     }
 
     /// Counts a message that is not taken.
@@ -310,7 +320,7 @@ impl Source {
     fn ask_for_flush(&mut self) {
         let now = self.outlet.clock.now();
         if self.window.as_mut().is_some_and(|window| window.ask(now)) {
-            let flush = self.raw(Body::Flush, Receipt::none());
+            let flush = self.raw(Body::Flush, Receipt::none(), now);
             self.waiting.push(flush);
         }
     }

@@ -13,6 +13,7 @@ use super::*;
 use crate::receipt::Receipt;
 
 mod busy;
+mod rude;
 mod versions;
 
 /// Whatever is promised holds in both.
