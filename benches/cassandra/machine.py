@@ -21,6 +21,8 @@ def free_port():
 class Process:
     """One process, and how much it has used. `name` is the table's word for it."""
 
+    started = []
+
     def __init__(self, name, pid, child=None):
         self.name, self.pid, self.child = name, pid, child
         self.began = None
@@ -29,7 +31,15 @@ class Process:
     def start(cls, name, command, log, **options):
         with open(log, "ab") as output:
             child = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, **options)
-        return cls(name, child.pid, child)
+        process = cls(name, child.pid, child)
+        cls.started.append(process)
+        return process
+
+    @classmethod
+    def stop_all(cls):
+        """Ends whatever a part that failed has left."""
+        while cls.started:
+            cls.started.pop().stop()
 
     def cpu_s(self):
         """CPU so far, s; what it was last if it has ended and was waited for."""
@@ -66,21 +76,30 @@ class Process:
 
 
 class Watch:
-    """What several processes use between its making and `end`."""
+    """What several processes use between its making and `end`; those of one name are one entry, their sum."""
 
     def __init__(self, processes):
         self.processes = processes
         self.began = time.monotonic()
         self.before = {p: p.cpu_s() for p in processes}
 
+    def look(self):
+        """To be called while a process may end by itself: afterwards nobody can say what it used."""
+        for process in self.processes:
+            process.cpu_s(), process.peak_mib()
+
     def end(self):
         seconds = time.monotonic() - self.began
-        used = {p.name: p.cpu_s() - self.before[p] for p in self.processes}
+        self.look()
+        used, peak = {}, {}
+        for p in self.processes:
+            used[p.name] = used.get(p.name, 0.0) + p.cpu_s() - self.before[p]
+            peak[p.name] = peak.get(p.name, 0.0) + p.peak_mib()
         return {
             "seconds": seconds,
             "cpu_s": used,
             "cores": {name: cpu / seconds for name, cpu in used.items()},
-            "peak_mib": {p.name: p.peak_mib() for p in self.processes},
+            "peak_mib": peak,
         }
 
 

@@ -1,0 +1,191 @@
+"""What the parts of the benchmark share: a fresh agent with its keyspace and broker, a car that is driven, the table's lines."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+from machine import Process, Watch, free_port, get_json, until
+
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+BIN = PROJECT / "target" / "release"
+# Samples a second of the simulated car.
+F1_RATE = 1_100_100
+# Time of the first JSON message, ms: any time will do, and its samples are found by it.
+START_MS = 1_795_262_400_000
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+class Bench:
+    """What the lines share: the node, the broker, a folder, and the lines so far."""
+
+    def __init__(self, folder, node, node_folder, seconds):
+        self.folder, self.node, self.node_folder, self.seconds = pathlib.Path(folder), node, pathlib.Path(node_folder), seconds
+        self.cassandra = Process("cassandra", int((self.node_folder / "pid").read_text()))
+        self.lines, self.missed, self.runs = [], [], 0
+        # What a part hands to a later one: the run of `f1` to `export`, figures of the JSON parts to `peers`.
+        self.results = {}
+
+    def start_broker(self, folder):
+        """mosquitto at its defaults but for the queue: its default drops what an agent that restarts has not taken."""
+        port = free_port()
+        config = folder / "mosquitto.conf"
+        config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
+        mosquitto = next(p for p in ("/usr/sbin/mosquitto", "/usr/bin/mosquitto") if os.path.exists(p))
+        broker = Process.start("mosquitto", [mosquitto, "-c", config], folder / "broker.log")
+        until("the broker listens", lambda: b"running" in (folder / "broker.log").read_bytes(), processes=[broker])
+        return broker, f"127.0.0.1:{port}"
+
+    def line(self, what, is_, should, met, watch=None, more=""):
+        """One line of the table. `met` is None where nothing is asked."""
+        self.lines.append({"what": what, "is": is_, "should": should, "met": met, "more": more, **(watch or {})})
+        if met is False:
+            self.missed.append(what)
+        say(json.dumps(self.lines[-1]))
+
+    def at_most(self, what, is_, most, unit):
+        """A line of one number that something is asked of, three digits of it."""
+        self.line(what, f"{is_:#.3g} {unit}".replace(". ", " "), f"≤ {most} {unit}", is_ <= most)
+
+
+class Run:
+    """One fresh agent with a keyspace, a broker and a folder of its own; without a broker where it has another `source`."""
+
+    def __init__(self, bench, name, source="", deliver="", store=None, more=""):
+        bench.runs += 1
+        self.bench, self.name, self.broker = bench, name, None
+        self.folder = bench.folder / name
+        self.folder.mkdir()
+        self.store = store or f"cassandra://{bench.node}/bench_{os.getpid()}_{bench.runs}"
+        if self.store.startswith("cassandra"):
+            self.pitwire("schema", "apply", "--store", self.store, "--replication", "1")
+        if not source:
+            self.broker, self.address = bench.start_broker(self.folder)
+            source = f'[[source.mqtt]]\nname = "car"\nurl = "mqtt://{self.address}"\ntopics = ["pitwire/#"]\n'
+        port = free_port()
+        config = self.folder / "pitwire.toml"
+        config.write_text(
+            f'car = "44"\nstate_dir = "{self.folder}/state"\nruntime_dir = "{self.folder}/run"\n'
+            f'[store]\nurl = "{self.store}"\n[spill]\ndir = "{self.folder}/spill"\n'
+            f'[monitor]\nlisten = "127.0.0.1:{port}"\n[deliver]\n{deliver}\n{more}\n'
+            f"{source}"
+        )
+        self.agent = Process.start("agent", [BIN / "pitwire", "run", "--config", config], self.folder / "agent.log")
+        self.url = f"http://127.0.0.1:{port}/api/v1/status"
+        until("the agent serves", self.try_status, processes=[self.agent])
+        until("the store takes writes", lambda: self.status()["store"]["state"] == "up", processes=[self.agent])
+
+    def pitwire(self, *arguments, **options):
+        return subprocess.run([BIN / "pitwire", *arguments], check=True, capture_output=True, text=True, **options).stdout
+
+    def try_status(self):
+        try:
+            return get_json(self.url)
+        except OSError:
+            return None
+
+    def status(self):
+        return get_json(self.url)
+
+    def until_subscribed(self):
+        up = lambda: all(source["state"] == "connected" for source in self.status()["sources"])
+        until("the agent is subscribed", up, processes=[self.agent])
+        time.sleep(0.3)
+
+    def until_home(self, received=0, within_s=120):
+        def home():
+            total = self.status()["ledger"]
+            return total["received"] >= received and total["in_flight"] + total["backlog"] == 0 and total
+        return until("everything is stored", home, within_s, processes=[self.agent])
+
+    def sim(self, *arguments):
+        manifest = self.folder / f"manifest-{len(list(self.folder.glob('manifest-*')))}.jsonl"
+        command = [BIN / "firmware-sim", "run", "--manifest", manifest, *map(str, arguments)]
+        process = Process.start("sim", command, self.folder / "sim.log")
+        process.manifest = manifest
+        return process
+
+    def audit(self, sim):
+        done = subprocess.run(
+            [BIN / "pitwire", "audit", "--json", "--manifest", sim.manifest, "--store", self.store],
+            capture_output=True, text=True,
+        )
+        return json.loads(done.stdout)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.agent.stop()
+        if self.broker:
+            self.broker.stop()
+
+    def ages_ms(self, quantiles):
+        """How old the first sample of a row was when the node took the row, at each quantile."""
+        from cassandra_ages import ages_us
+
+        ages = sorted(ages_us(self.store))
+        return [ages[min(len(ages) - 1, int(len(ages) * q))] / 1000 for q in quantiles]
+
+
+def exact(audit):
+    return audit["missing"] == audit["extra"] == audit["altered"] == audit["unlisted"] == 0 and audit["sent"] > 0
+
+
+def told(audit):
+    return ", ".join(f"{word} {audit[word]}" for word in ("missing", "extra", "altered"))
+
+
+def drive(bench, run, arguments, length_s):
+    """Drives a car to its end and until everything is stored; answers the audit, what it took, the rate."""
+    processes = [run.agent, run.broker, bench.cassandra]
+    run.until_subscribed()
+    sim = run.sim(*arguments, "--for", f"{length_s}s", "--mqtt", f"mqtt://{run.address}")
+    watch = Watch([*processes, sim])
+    backlog_max = 0
+    while sim.alive():
+        backlog_max = max(backlog_max, run.status()["ledger"]["backlog"])
+        watch.look()
+        time.sleep(0.1)
+    took = watch.end()
+    run.until_home()
+    status = run.status()
+    return run.audit(sim), took, status, backlog_max
+
+
+def data_bytes(run):
+    from cassandra_ages import data_bytes as of
+
+    return of(run.store)
+
+
+def json_source(address, topic):
+    return f'[[source.mqtt]]\nname = "json"\nurl = "mqtt://{address}"\ntopics = ["{topic}"]\nformat = "json"\n'
+
+
+def load(*arguments):
+    return [bench_binary("json_load"), *map(str, arguments)]
+
+
+def bench_binary(name):
+    """Cargo puts a benchmark under a name with a hash; ./run says which."""
+    return os.environ["BENCH_" + name.upper()]
+
+
+def broker_alone(bench, messages, channels):
+    """What the broker delivers to one subscriber that only counts, messages/s."""
+    folder = bench.folder / f"alone-{channels}"
+    folder.mkdir()
+    broker, address = bench.start_broker(folder)
+    try:
+        with subprocess.Popen(load("subscribe", address, "json/44", messages), stdout=subprocess.PIPE, text=True) as subscriber:
+            assert subscriber.stdout.readline().strip() == "subscribed"
+            subprocess.run(load("publish", address, "json/44", messages, channels, START_MS), check=True, capture_output=True)
+            return messages / json.loads(subscriber.stdout.readline())["seconds"]
+    finally:
+        broker.stop()
