@@ -28,8 +28,10 @@ PARTS = {
     "export": cars.export_parquet,
     "pty": cars.f1_over_pty,
     "ceiling": cars.ceiling,
+    "rows": cars.rows,
     "json": json_parts.single,
     "json100": json_parts.hundred,
+    "json100rows": json_parts.hundred_as_rows,
     "idle": cars.idle,
     "peers": peers,
 }

@@ -15,6 +15,8 @@ BIN = PROJECT / "target" / "release"
 F1_RATE = 1_100_100
 # Time of the first JSON message, ms: any time will do, and its samples are found by it.
 START_MS = 1_795_262_400_000
+# Each sample a row of its own, of all channels.
+ROWS = '[layout]\nrows = ["*"]'
 
 
 def say(text):
@@ -80,8 +82,11 @@ class Run:
         until("the agent serves", self.try_status, processes=[self.agent])
         until("the store takes writes", lambda: self.status()["store"]["state"] == "up", processes=[self.agent])
 
-    def pitwire(self, *arguments, **options):
-        return subprocess.run([BIN / "pitwire", *arguments], check=True, capture_output=True, text=True, **options).stdout
+    def pitwire(self, *arguments):
+        done = subprocess.run([BIN / "pitwire", *arguments], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"pitwire {arguments[0]}: {done.stderr.strip()}")
+        return done.stdout
 
     def try_status(self):
         try:
@@ -141,21 +146,36 @@ def told(audit):
     return ", ".join(f"{word} {audit[word]}" for word in ("missing", "extra", "altered"))
 
 
-def drive(bench, run, arguments, length_s):
-    """Drives a car to its end and until everything is stored; answers the audit, what it took, the rate."""
-    processes = [run.agent, run.broker, bench.cassandra]
-    run.until_subscribed()
-    sim = run.sim(*arguments, "--for", f"{length_s}s", "--mqtt", f"mqtt://{run.address}")
-    watch = Watch([*processes, sim])
-    backlog_max = 0
+def drive(bench, run, arguments, length_s, ports=()):
+    """Drives a car to its end and until everything is stored, over the run's broker or over pseudo-terminals.
+
+    Answers the audit, what it took until everything was stored (`sending_s`: until the car's end), the agent's status, and
+    the most samples that waited in the spill."""
+    to = [f"--pty={port}" for port in ports] + ["--block"] if ports else ["--mqtt", f"mqtt://{run.address}"]
+    if not ports:
+        run.until_subscribed()
+    sim = run.sim(*arguments, "--for", f"{length_s}s", *to)
+    if ports:
+        # It sends once they are open, and the agent opens them when they are there.
+        until("the first samples came", lambda: run.status()["ledger"]["received"], processes=[run.agent, sim])
+    watch = Watch([run.agent, *([run.broker] if run.broker else []), bench.cassandra, sim])
+    backlog = 0
     while sim.alive():
-        backlog_max = max(backlog_max, run.status()["ledger"]["backlog"])
         watch.look()
+        backlog = max(backlog, run.status()["ledger"]["backlog"])
         time.sleep(0.1)
-    took = watch.end()
+    sending_s = time.monotonic() - watch.began
+    if sim.child.returncode != 0:
+        raise RuntimeError(f"the simulator ended with {sim.child.returncode}: {sim.log_end()}")
     run.until_home()
-    status = run.status()
-    return run.audit(sim), took, status, backlog_max
+    took = {**watch.end(), "sending_s": sending_s}
+    return run.audit(sim), took, run.status(), backlog
+
+
+def ports(folder, count):
+    """Pseudo-terminals for the simulator to make, and the agent's sources for them."""
+    links = [folder / f"port-{number}" for number in range(count)]
+    return links, "".join(f'[[source.serial]]\nname = "port{i}"\npath = "{link}"\n' for i, link in enumerate(links))
 
 
 def data_bytes(run):

@@ -32,6 +32,7 @@ class Process:
         with open(log, "ab") as output:
             child = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, **options)
         process = cls(name, child.pid, child)
+        process.log = pathlib.Path(log)
         cls.started.append(process)
         return process
 
@@ -58,6 +59,9 @@ class Process:
         except (FileNotFoundError, ProcessLookupError, StopIteration):
             pass
         return getattr(self, "peak", 0.0)
+
+    def log_end(self):
+        return self.log.read_text(errors="replace").strip()[-300:]
 
     def alive(self):
         return self.child.poll() is None
@@ -112,7 +116,7 @@ def until(what, holds, within_s=60.0, every_s=0.05, processes=()):
             return found
         for process in processes:
             if process.child and not process.alive():
-                raise RuntimeError(f"{process.name} ended while waiting for: {what}")
+                raise RuntimeError(f"{process.name} ended while waiting for: {what}; {process.log_end()}")
         if time.monotonic() > end:
             raise TimeoutError(f"not within {within_s:.0f} s: {what}")
         time.sleep(every_s)
