@@ -13,6 +13,7 @@ import traceback
 
 import cars
 import json_parts
+import sizes
 from common import PROJECT, Bench, say
 from machine import Process
 
@@ -32,6 +33,7 @@ PARTS = {
     "json": json_parts.single,
     "json100": json_parts.hundred,
     "json100rows": json_parts.hundred_as_rows,
+    "bytes": sizes.sizes,
     "idle": cars.idle,
     "peers": peers,
 }
@@ -46,6 +48,7 @@ def run_part(bench, name, part):
         bench.line(name, f"failed: {error}".replace("\n", " ")[:200], "", False)
     finally:
         Process.stop_all()
+        bench.drop_keyspaces()
 
 
 def table(bench):

@@ -3,7 +3,7 @@
 import time
 
 import duckdb
-from common import BIN, F1_RATE, ROWS, Run, data_bytes, drive, exact, ports, say, told
+from common import BIN, F1_RATE, FLUSH_1S, ROWS, Run, data_bytes, drive, exact, ports, say, told
 from machine import Process, Watch
 
 
@@ -22,6 +22,7 @@ def f1_over_mqtt(bench):
     bench.line("… written to the spill", f"{status['spill']['written_bytes']} B", "0 B", status["spill"]["written_bytes"] == 0)
     bench.at_most("… `data` for a sample", data_bytes(run) / audit["found"], 1.6, "B")
     bench.results["f1"] = (run, audit)
+    bench.kept.append(run.keyspace)
 
 
 def f1_over_pty(bench):
@@ -50,6 +51,7 @@ def highest(bench, name, steps, asked, length_s=15, port_count=0, **run_options)
             except TimeoutError as error:
                 say(f"{name}: {words}: {error}")
                 audit = None
+        bench.drop_keyspaces()
         if audit:
             rate = audit["sent"] / took["seconds"]
             cores = ", ".join(f"{name} {cores:.2f}" for name, cores in took["cores"].items())
@@ -96,7 +98,8 @@ def idle(bench):
 def export_parquet(bench):
     if "f1" not in bench.results:
         f1_over_mqtt(bench)
-    run, audit = bench.results["f1"]
+    run, audit = bench.results.pop("f1")
+    bench.kept.remove(run.keyspace)
     out = run.folder / "f1.parquet"
     command = [BIN / "pitwire", "export", "--store", run.store, "--car", "44", "--format", "parquet", "-o", out]
     began = time.monotonic()
@@ -114,10 +117,15 @@ def export_parquet(bench):
 
 
 def rows(bench):
-    """Each sample a row of its own, all channels of a car: what the layout is not meant for, and its limit."""
+    """Each sample a row of its own, of all channels of a car: what the layout is not meant for, and its limit."""
     asked = 200e3
-    wide = [(f"wide, its rates × {factor}", ["--tier", "wide", "--rate-factor", factor]) for factor in (2.6, 3, 4, 5)]
-    rate, took, words, audit = highest(bench, "rows", wide, asked, more=ROWS)
-    bench.line("rows over MQTT, wire", f"{rate / 1e3:.0f} k samples/s", "≥ 200 k samples/s, audit exact, backlog 0", rate >= asked, took, words)
+    # Of 300 channels, as many samples a second as are asked for and more.
+    steps = [(f"f1, its rates × {factor}", ["--tier", "f1", "--rate-factor", factor]) for factor in (0.1, 0.15, 0.19, 0.23)]
+    rate, took, words, audit = highest(bench, "rows", steps, asked, more=ROWS, deliver=FLUSH_1S)
+    bench.line("rows over MQTT, wire, flush_after 1 s", f"{rate / 1e3:.0f} k samples/s", "≥ 200 k samples/s, audit exact, backlog 0",
+               rate >= asked, took, words)
     if audit:
         bench.line("… agent's CPU for 1 M samples", f"{took['cpu_s']['agent'] / audit['sent'] * 1e6:.2f} s", "", None)
+    steps = [(f"wide, its rates × {factor}", ["--tier", "wide", "--rate-factor", factor]) for factor in (1, 1.5, 2)]
+    rate, took, words, _ = highest(bench, "rows-wide", steps, 0, more=ROWS)
+    bench.line("… of 782 slower channels, 200 ms", f"{rate / 1e3:.0f} k samples/s", "", None, took, words)

@@ -15,6 +15,16 @@ def rows(url, columns):
         store.cluster.shutdown()
 
 
+def drop_keyspaces(address, names):
+    # Any keyspace will do to be connected by.
+    store = open_store(f"cassandra://{address}/system")
+    try:
+        for name in names:
+            store.session.execute(f"DROP KEYSPACE IF EXISTS {name}", timeout=60)
+    finally:
+        store.cluster.shutdown()
+
+
 def ages_us(url):
     """UTC of the node's clock at which each row was taken, less that of its first sample."""
     return [written - t0 for t0, written in rows(url, "t0, WRITETIME(n)")]

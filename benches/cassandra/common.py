@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+from cassandra_ages import drop_keyspaces
 from machine import Process, Watch, free_port, get_json, until
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
@@ -15,6 +16,8 @@ BIN = PROJECT / "target" / "release"
 F1_RATE = 1_100_100
 # Time of the first JSON message, ms: any time will do, and its samples are found by it.
 START_MS = 1_795_262_400_000
+# Larger and fewer writes, of a second each: a batch of single rows costs Cassandra about half as much for a row.
+FLUSH_1S = 'flush_after = "1s"\ndurable_within = "2s"'
 # Each sample a row of its own, of all channels.
 ROWS = '[layout]\nrows = ["*"]'
 
@@ -30,6 +33,8 @@ class Bench:
         self.folder, self.node, self.node_folder, self.seconds = pathlib.Path(folder), node, pathlib.Path(node_folder), seconds
         self.cassandra = Process("cassandra", int((self.node_folder / "pid").read_text()))
         self.lines, self.missed, self.runs = [], [], 0
+        # Of the runs, and those that a later part still reads.
+        self.keyspaces, self.kept = [], []
         # What a part hands to a later one: the run of `f1` to `export`, figures of the JSON parts to `peers`.
         self.results = {}
 
@@ -50,6 +55,11 @@ class Bench:
             self.missed.append(what)
         say(json.dumps(self.lines[-1]))
 
+    def drop_keyspaces(self):
+        """What is stored and was looked at: Cassandra would go on compacting it beside the next run."""
+        drop_keyspaces(self.node, [name for name in self.keyspaces if name not in self.kept])
+        self.keyspaces = list(self.kept)
+
     def at_most(self, what, is_, most, unit):
         """A line of one number that something is asked of, three digits of it."""
         self.line(what, f"{is_:#.3g} {unit}".replace(". ", " "), f"≤ {most} {unit}", is_ <= most)
@@ -58,13 +68,16 @@ class Bench:
 class Run:
     """One fresh agent with a keyspace, a broker and a folder of its own; without a broker where it has another `source`."""
 
-    def __init__(self, bench, name, source="", deliver="", store=None, more=""):
+    def __init__(self, bench, name, source="", deliver="", store=None, more="", car="44"):
         bench.runs += 1
         self.bench, self.name, self.broker = bench, name, None
         self.folder = bench.folder / name
         self.folder.mkdir()
+        # A `store` that is given has its tables already.
         self.store = store or f"cassandra://{bench.node}/bench_{os.getpid()}_{bench.runs}"
-        if self.store.startswith("cassandra"):
+        if store is None:
+            self.keyspace = self.store.rpartition("/")[2]
+            bench.keyspaces.append(self.keyspace)
             self.pitwire("schema", "apply", "--store", self.store, "--replication", "1")
         if not source:
             self.broker, self.address = bench.start_broker(self.folder)
@@ -72,7 +85,7 @@ class Run:
         port = free_port()
         config = self.folder / "pitwire.toml"
         config.write_text(
-            f'car = "44"\nstate_dir = "{self.folder}/state"\nruntime_dir = "{self.folder}/run"\n'
+            f'car = "{car}"\nstate_dir = "{self.folder}/state"\nruntime_dir = "{self.folder}/run"\n'
             f'[store]\nurl = "{self.store}"\n[spill]\ndir = "{self.folder}/spill"\n'
             f'[monitor]\nlisten = "127.0.0.1:{port}"\n[deliver]\n{deliver}\n{more}\n'
             f"{source}"
@@ -126,6 +139,9 @@ class Run:
         return self
 
     def __exit__(self, *_):
+        self.end()
+
+    def end(self):
         self.agent.stop()
         if self.broker:
             self.broker.stop()
