@@ -11,6 +11,7 @@ import json
 import sys
 import traceback
 
+import can
 import cars
 import json_parts
 import sizes
@@ -34,6 +35,7 @@ PARTS = {
     "json100": json_parts.hundred,
     "json100rows": json_parts.hundred_as_rows,
     "bytes": sizes.sizes,
+    "can": can.can,
     "idle": cars.idle,
     "peers": peers,
 }

@@ -2,9 +2,10 @@
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
-from read_chunks import open_store  # noqa: E402
+from read_chunks import decode, open_store  # noqa: E402
 
 
 def rows(url, columns):
@@ -32,3 +33,19 @@ def ages_us(url):
 
 def data_bytes(url):
     return sum(len(data) for (data,) in rows(url, "data"))
+
+
+class Row(NamedTuple):
+    """One chunk, decoded."""
+
+    channel: str
+    data_bytes: int
+    d_us: object
+    raw: object
+    values: object
+
+
+def chunks(url):
+    for channel, d0, data, codec, n in rows(url, "channel, d0, data, codec, n"):
+        chunk = decode(d0, data, codec, n)
+        yield Row(channel, len(data), chunk.d_us, chunk.raw, chunk.values)
