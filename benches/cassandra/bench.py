@@ -13,6 +13,7 @@ import traceback
 
 import can
 import cars
+import fleet
 import json_parts
 import sizes
 from common import PROJECT, Bench, say
@@ -37,6 +38,7 @@ PARTS = {
     "bytes": sizes.sizes,
     "can": can.can,
     "idle": cars.idle,
+    "fleet": fleet.fleet,
     "peers": peers,
 }
 

@@ -95,7 +95,8 @@ class Run:
         until("the agent serves", self.try_status, processes=[self.agent])
         until("the store takes writes", lambda: self.status()["store"]["state"] == "up", processes=[self.agent])
 
-    def pitwire(self, *arguments):
+    @staticmethod
+    def pitwire(*arguments):
         done = subprocess.run([BIN / "pitwire", *arguments], capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"pitwire {arguments[0]}: {done.stderr.strip()}")

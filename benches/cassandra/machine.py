@@ -106,6 +106,10 @@ class Watch:
             "peak_mib": peak,
         }
 
+    def cores_of(self, process, took):
+        """Of one of several that have one name."""
+        return (process.cpu_s() - self.before[process]) / took["seconds"]
+
 
 def until(what, holds, within_s=60.0, every_s=0.05, processes=()):
     """Waits until `holds()` answers something true, and answers it."""
