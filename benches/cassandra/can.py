@@ -43,7 +43,11 @@ def can(bench):
     broker.stop()
     text = "".join(f"{t_us},{name},{value!r}\n" for name, t_us, value in sorted(samples, key=lambda sample: sample[1]))
     zipped = len(gzip.compress(text.encode(), 9))
-    bench.line("… elsewhere, for a sample", f"time and value as they are 16 B; CSV {len(text) / len(samples):.1f} B, all of it in one gzip -9 {zipped / len(samples):.2f} B", "", None)
+    bench.line(
+        "… elsewhere, for a sample",
+        f"time and value as they are 16 B; CSV {len(text) / len(samples):.1f} B, all of it in one gzip -9 {zipped / len(samples):.2f} B",
+        "", None,
+    )
 
 
 def compare(bench, way, flush, rows, samples):

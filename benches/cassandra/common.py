@@ -51,8 +51,11 @@ class Bench:
     def line(self, what, is_, should, met, watch=None, more=""):
         """One line of the table. `met` is None where nothing is asked."""
         self.lines.append({"what": what, "is": is_, "should": should, "met": met, "more": more, **(watch or {})})
+        # A line that begins with dots goes on with the one before.
+        if not what.startswith("…"):
+            self.head = what
         if met is False:
-            self.missed.append(what)
+            self.missed.append(what.replace("…", f"{self.head}:", 1) if what.startswith("…") else what)
         say(json.dumps(self.lines[-1]))
 
     def drop_keyspaces(self):

@@ -32,7 +32,8 @@ def json_messages(bench, name, channels, messages, **run_options):
     broker, address = bench.start_broker(folder)
     with Run(bench, name, source=json_source(address, "json/44"), **run_options) as run:
         run.until_subscribed()
-        publisher = Process.start("publisher", load("publish", address, "json/44", messages, channels, START_MS), folder / "load.log")
+        command = load("publish", address, "json/44", messages, channels, START_MS)
+        publisher = Process.start("publisher", command, folder / "load.log")
         samples = messages * channels
         watch = Watch([run.agent, broker, bench.cassandra, publisher])
         while publisher.alive():
@@ -58,8 +59,10 @@ def single(bench):
     alone = broker_alone(bench, messages, 1)
     of, words = json_messages(bench, "json", 1, messages)
     rate = of["samples_per_s"]
-    bench.line("JSON, one sample a message", f"{rate / 1e3:.1f} k/s, {rate / alone:.2f} × the broker alone ({alone / 1e3:.1f} k/s)",
-               "≥ 0.9 × the broker alone, exact", of["exact"] and rate >= 0.9 * alone, of["took"], words)
+    bench.line(
+        "JSON, one sample a message", f"{rate / 1e3:.1f} k/s, {rate / alone:.2f} × the broker alone ({alone / 1e3:.1f} k/s)",
+        "≥ 0.9 × the broker alone, exact", of["exact"] and rate >= 0.9 * alone, of["took"], words,
+    )
     bench.at_most("… agent's CPU for 1 M samples", of["cpu_s_per_m"], 5, "s")
 
 
@@ -67,8 +70,11 @@ def hundred(bench):
     messages = 6_000 * max(1, bench.seconds // 6)
     alone = broker_alone(bench, messages, 100)
     of, words = json_messages(bench, "json100", 100, messages)
-    bench.line("JSON, 100 samples a message, chunks",
-               f"{of['samples_per_s'] / 1e6:.2f} M samples/s (the broker alone {alone * 100 / 1e6:.2f} M)", "exact", of["exact"], of["took"], words)
+    rate = of["samples_per_s"]
+    bench.line(
+        "JSON, 100 samples a message, chunks", f"{rate / 1e6:.2f} M samples/s (the broker alone {alone * 100 / 1e6:.2f} M)",
+        "exact", of["exact"], of["took"], words,
+    )
     bench.at_most("… agent's CPU for 1 M samples", of["cpu_s_per_m"], 0.5, "s")
 
 
@@ -76,5 +82,8 @@ def hundred_as_rows(bench):
     messages = 2_000 * max(1, bench.seconds // 6)
     of, words = json_messages(bench, "json100-rows", 100, messages, more=ROWS, deliver=FLUSH_1S)
     rate = of["samples_per_s"]
-    bench.line("JSON, 100 samples a message, rows, flush_after 1 s", f"{rate / 1e3:.0f} k samples/s", "≥ 200 k samples/s, exact", of["exact"] and rate >= 200e3, of["took"], words)
+    bench.line(
+        "JSON, 100 samples a message, rows, flush_after 1 s", f"{rate / 1e3:.0f} k samples/s",
+        "≥ 200 k samples/s, exact", of["exact"] and rate >= 200e3, of["took"], words,
+    )
     bench.line("… agent's CPU for 1 M samples", f"{of['cpu_s_per_m']:.2f} s", "", None)
