@@ -72,15 +72,12 @@ def faster_cars(tier, factors):
 def ceiling(bench):
     """One agent under what nine f1 cars and more send: as one car with faster channels, and as cars beside each other."""
     asked = 10e6
-    faster = faster_cars("f1", (6, 10, 14, 20))
-    several = []
-    for count in (6, 9):
-        names = [word for car in range(count) for word in ("--car", str(44 + car))]
-        several.append((f"{count} f1 cars", ["--tier", "f1", *names]))
+    # A car that is asked for more than it can make makes what it can, so a step beyond the ceiling shows it.
+    faster, names = faster_cars("f1", (7, 10, 14)), [word for car in range(9) for word in ("--car", str(44 + car))]
     found = {
-        "over three pseudo-terminals": highest(bench, "ceiling-pty", faster[1:], asked, port_count=3),
-        "over MQTT": highest(bench, "ceiling-mqtt", faster, asked),
-        "over MQTT, cars beside each other": highest(bench, "ceiling-cars", several, asked),
+        "over three pseudo-terminals": highest(bench, "ceiling-pty", faster[1:], asked, 10, port_count=3),
+        "over MQTT": highest(bench, "ceiling-mqtt", faster, asked, 10),
+        "over MQTT, cars beside each other": highest(bench, "ceiling-cars", [("9 f1 cars", ["--tier", "f1", *names])], asked, 10),
     }
     # What is asked for is asked of the agent, on two cores that it shares with its load: the way that leaves it most counts.
     ways = sorted(found, key=lambda way: -found[way][0])
