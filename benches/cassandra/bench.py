@@ -1,8 +1,8 @@
 """A whole car into a real Cassandra and out again, everything on this machine, in one table.
 
-Each line is a run of its own: a fresh keyspace, a fresh agent, the simulated car or `json_load`, an audit at its end. CPU
-and peak memory are those of each process between the first and the last sample, read from /proc. Called by ./run, which
-builds, starts Cassandra and names the binaries.
+Each line is a run of its own: a fresh keyspace, a fresh agent, the simulated car or `json_load`, an audit at its end. CPU is
+that of each process from the first to the last sample, peak memory that since it began (Cassandra: for all parts), both read
+from /proc. Called by ./run, which builds, starts Cassandra and names the binaries.
 """
 
 import argparse
