@@ -34,7 +34,7 @@ pub(in crate::export) enum ColumnsError {
     None,
     #[error("a wide table of {0} columns is wider than {WIDE_COLUMNS_MAX}: choose some with --channel")]
     TooMany(usize),
-    #[error("no car has a channel {0}, whose samples were to make the rows")]
+    #[error("no car has a channel {0} among those asked for (--channel): its samples were to make the rows")]
     NoSuchChannel(String),
 }
 
