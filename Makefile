@@ -78,7 +78,7 @@ bench-spill: setup-build ## the disk queue beside dd, its bytes on the device, i
 	@status=0; cargo bench --package pitwire --bench spill -- $(BENCH) || status=$$?; \
 	benches/spill_system || status=$$?; exit $$status
 
-bench-cassandra: setup-build ## a whole car into a real Cassandra and out again, as one table (25 min; parts by BENCH="--only f1")
+bench-cassandra: setup-build ## a whole car into a real Cassandra and out again, as one table (40 min; parts by BENCH="--only f1")
 	@benches/cassandra/run $(BENCH)
 
 bench-peers: setup-build ## the pipeline engine beside its peers: Rust crates, asyncio, SPDL (10 min; docs/benchmarks.md)
